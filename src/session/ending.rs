@@ -1,0 +1,82 @@
+//! Closing both sides, and being done.
+
+use super::*;
+
+impl Session {
+    /// No backend, or no client any more: nothing was relayed, so RST is the honest answer.
+    pub(super) fn give_up(&mut self, end: End, actions: &mut Vec<Action>) {
+        self.end.get_or_insert(end);
+        self.close_both(Manner::Reset, actions);
+    }
+
+    pub(super) fn kill(&mut self, cx: Context<'_>, end: End, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Closing | Phase::Retired => return,
+            Phase::Choosing
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Redialing
+            | Phase::Relaying
+            | Phase::Settling(_) => {}
+        }
+        // FIN is for a connection that is whole: both sides may speak, and neither has for a while.
+        let whole = self.phase == Phase::Relaying
+            && self.fault.is_none()
+            && !self.up.is_owed()
+            && !self.down.is_owed()
+            && !self.is_half_closed()
+            && cx.now - self.active >= QUIET;
+        let manner = if whole { Manner::Graceful } else { Manner::Reset };
+        self.end.get_or_insert(end);
+        self.close_both(manner, actions);
+    }
+
+    pub(super) fn cancel_dial(&mut self, actions: &mut Vec<Action>) {
+        if self.backend == Socket::Dialing && !self.cancelled {
+            self.cancelled = true;
+            actions.push(Action::CancelDial);
+        }
+    }
+
+    pub(super) fn close_both(&mut self, manner: Manner, actions: &mut Vec<Action>) {
+        self.phase = Phase::Closing;
+        actions.extend(self.first.take().map(Action::Release));
+        self.close(Side::Client, manner, actions);
+        self.close(Side::Backend, manner, actions);
+        self.cancel_dial(actions);
+        self.retire_when_over(actions);
+    }
+
+    pub(super) fn close(&mut self, side: Side, manner: Manner, actions: &mut Vec<Action>) {
+        let socket = match side {
+            Side::Client => &mut self.client,
+            Side::Backend => &mut self.backend,
+        };
+        if *socket == Socket::Open {
+            *socket = Socket::Closing;
+            actions.push(Action::Close { side, manner });
+        }
+    }
+
+    pub(super) fn closed(&mut self, side: Side, actions: &mut Vec<Action>) {
+        match side {
+            Side::Client => self.client = Socket::Absent,
+            Side::Backend => self.backend = Socket::Absent,
+        }
+        if self.phase == Phase::Redialing {
+            self.phase = Phase::Choosing;
+            actions.push(Action::Choose);
+        }
+        self.retire_when_over(actions);
+    }
+
+    pub(super) fn retire_when_over(&mut self, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Closing
+            && self.client == Socket::Absent
+            && self.backend == Socket::Absent
+        {
+            self.phase = Phase::Retired;
+            actions.push(Action::Retire);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Passing bytes and FIN on, both ways.
+
+use super::breaking::{end_by, manner_of};
+use super::*;
+
+impl Session {
+    pub(super) fn pulled(
+        &mut self,
+        cx: Context<'_>,
+        side: Side,
+        parcel: Parcel,
+        last: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let policy = cx.limits.policy;
+        if side == Side::Backend && self.answered == Moment::NEVER {
+            self.answered = cx.now;
+        }
+        let flow = self.flow_from(side);
+        if flow.state != State::Pulling {
+            actions.push(Action::Release(parcel));
+            self.discard_more(side, last, actions);
+            return;
+        }
+        flow.choice.observe(policy, parcel.len());
+        flow.carrying = parcel.lane();
+        match self.phase {
+            Phase::Relaying => {
+                self.flow_from(side).state = State::Pushing { last };
+                self.active = cx.now;
+                actions.push(Action::Push { side: side.opposite(), parcel, last });
+            }
+            Phase::Choosing | Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Redialing => {
+                self.flow_from(side).state = State::Holding { last };
+                self.first = Some(parcel);
+            }
+            Phase::Settling(_) | Phase::Closing | Phase::Retired => {
+                actions.push(Action::Release(parcel));
+            }
+        }
+    }
+
+    /// A settling side that had its FIN may go on sending; what it sends is read, so that the
+    /// kernel does not answer it with RST, and thrown away.
+    pub(super) fn discard_more(&mut self, side: Side, last: bool, actions: &mut Vec<Action>) {
+        let Phase::Settling(Settling { side: settling, manner: Manner::Graceful, .. }) = self.phase
+        else {
+            return;
+        };
+        if settling == side {
+            if last {
+                self.close(side, Manner::Graceful, actions);
+                self.phase = Phase::Closing;
+            } else {
+                actions.push(Action::Pull { side, lane: Lane::Buffer });
+            }
+        }
+    }
+
+    pub(super) fn ended(&mut self, cx: Context<'_>, side: Side, actions: &mut Vec<Action>) {
+        let state = self.flow_from(side).state;
+        if state != State::Pulling {
+            self.discard_more(side, true, actions);
+            return;
+        }
+        match self.phase {
+            Phase::Relaying => {
+                self.active = cx.now;
+                match self.fault {
+                    // It had stopped taking bytes before; now everything it sent is with the
+                    // other side's kernel.
+                    Some(fault) if fault.side == side => self.settle(cx, fault, actions),
+                    Some(_) | None => self.source_finished(side, actions),
+                }
+            }
+            Phase::Choosing | Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Redialing => {
+                self.flow_from(side).state = State::Ended;
+            }
+            Phase::Settling(_) | Phase::Closing | Phase::Retired => {}
+        }
+    }
+
+    /// `side` has finished and everything before its FIN was pushed.
+    pub(super) fn source_finished(&mut self, side: Side, actions: &mut Vec<Action>) {
+        self.flow_from(side).state = State::Shutting;
+        match self.flow_from(side.opposite()).state {
+            // Both directions are over: closing says FIN as well as a shutdown would.
+            State::Shutting | State::Done => {
+                self.end.get_or_insert(End::Ok);
+                self.close_both(Manner::Graceful, actions);
+            }
+            State::Idle
+            | State::Pulling
+            | State::Holding { .. }
+            | State::Ended
+            | State::Pushing { .. }
+            | State::Cut => {
+                self.half_closed = true;
+                actions.push(Action::Shut { side: side.opposite() });
+            }
+        }
+    }
+
+    pub(super) fn pushed(
+        &mut self,
+        cx: Context<'_>,
+        side: Side,
+        sent: Sent,
+        actions: &mut Vec<Action>,
+    ) {
+        let source = side.opposite();
+        let State::Pushing { last } = self.flow_from(source).state else {
+            actions.extend(sent.rest.map(Action::Release));
+            return;
+        };
+        let bytes = u64::from(sent.bytes.get());
+        self.spoke = source;
+        self.unverified = true;
+        let flow = self.flow_from(source);
+        flow.bytes += bytes;
+        if flow.carrying == Lane::Pipe {
+            flow.spliced += bytes;
+        }
+        self.active = cx.now;
+        match sent.rest {
+            Some(parcel) => actions.push(Action::Push { side, parcel, last }),
+            None if last => match self.fault {
+                Some(fault) if fault.side == source => self.settle(cx, fault, actions),
+                Some(_) | None => self.source_finished(source, actions),
+            },
+            None => self.pull(source, actions),
+        }
+    }
+
+    pub(super) fn shut(
+        &mut self,
+        cx: Context<'_>,
+        side: Side,
+        failure: Option<Failure>,
+        actions: &mut Vec<Action>,
+    ) {
+        let flow = self.flow_from(side.opposite());
+        if flow.state == State::Shutting {
+            flow.state = State::Done;
+        }
+        // It can only fail on a connection that is already over. Where bytes may still come from
+        // there, the pull says how it ended, after the last of them.
+        if let (Some(failure), Phase::Relaying, None) = (failure, self.phase, self.fault) {
+            self.end.get_or_insert(end_by(side, failure));
+            self.active = cx.now;
+            if self.flow_from(side).is_over() {
+                self.settle(cx, Fault { side, manner: Manner::Graceful }, actions);
+            } else {
+                self.fault = Some(Fault { side, manner: manner_of(failure) });
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Clients in, as long as there is room for them.
+
+use super::*;
+
+impl<P: Poller> Worker<P> {
+    pub(super) fn accept_more(&mut self) {
+        while !self.waiting.is_empty() {
+            if !self.admission.enter() {
+                return;
+            }
+            if let Some((listener, socket, peer)) = self.waiting.pop_front() {
+                self.admit(listener, socket, peer);
+            }
+        }
+        if self.now < self.paused_until {
+            return;
+        }
+        for at in 0..self.taps.len() {
+            match self.taps[at].accepting {
+                Accepting::Idle | Accepting::Full => {
+                    self.accept_from(at, self.plan.limits.accepts_per_wake);
+                }
+                Accepting::InFlight | Accepting::Closing | Accepting::Closed => {}
+            }
+        }
+    }
+
+    pub(super) fn accept_from(&mut self, at: usize, budget: u32) {
+        for _ in 0..budget.max(1) {
+            // A place first, the connection then: what finds no place stays in the kernel's queue.
+            let listener = self.taps[at].listener;
+            if !self.admission.enter() {
+                self.taps[at].accepting = Accepting::Full;
+                return;
+            }
+            let token = Token::new(at as u32, 0, role::ACCEPT);
+            let accept = Op::Accept { listener: self.taps[at].id };
+            let outcome = self.poller.submit(token, accept);
+            match outcome {
+                Some(Outcome::Accepted { socket, peer }) => self.admit(listener, socket, peer),
+                Some(Outcome::Failed(failure)) => {
+                    self.admission.leave();
+                    self.pause(failure);
+                    self.taps[at].accepting = Accepting::Idle;
+                    return;
+                }
+                Some(other) => unreachable!("an accept ended {other:?}"),
+                None => {
+                    self.admission.leave();
+                    self.taps[at].accepting = Accepting::InFlight;
+                    return;
+                }
+            }
+        }
+        self.taps[at].accepting = Accepting::Idle;
+    }
+
+    /// No descriptor, port or memory: whoever waits to be accepted waits a little longer, and the
+    /// live connections go on and will give some back.
+    pub(super) fn pause(&mut self, failure: Failure) {
+        if self.now >= self.paused_until {
+            self.stats.pauses.add(1);
+            // Said by another thread: a log that blocks shall not block us. The channel is full
+            // when nobody listens, and then the counter must do.
+            let _ = self.notices.try_send(Notice::Paused(failure));
+        }
+        self.paused_until = self.now + ACCEPT_PAUSE;
+    }
+
+    /// Gives back the places of a session.
+    pub(super) fn leave(&self, listener: usize) {
+        self.admission.leave();
+        if let Some(admission) = &self.listener_admissions[listener] {
+            admission.leave();
+        }
+    }
+
+    /// Makes a session of a connection that has its place in the process; unless its listener has
+    /// none left, and then it is reset.
+    pub(super) fn admit(&mut self, listener: usize, socket: SocketId, peer: Peer) {
+        self.stats.accepted.add(1);
+        if let Some(admission) = &self.listener_admissions[listener]
+            && !admission.try_enter()
+        {
+            self.admission.leave();
+            self.refuse(listener, socket, peer, End::Limit);
+            return;
+        }
+        self.stats.open.add(1);
+        let expires = self.expiry(listener);
+        let session = Session::new(self.now, expires, self.limits[listener].policy);
+        self.generation = (self.generation + 1) & GENERATION_MASK;
+        let slot = self.sessions.insert(Seat {
+            session,
+            generation: self.generation,
+            client: Some(socket),
+            backend: None,
+            peer,
+            listener: listener as u16,
+            chosen: None,
+            counted: false,
+            tried: Tried::default(),
+        });
+        self.drive(slot as u32, Some(Event::Accepted), None);
+    }
+
+    pub(super) fn expiry(&mut self, listener: usize) -> Moment {
+        let timeouts = &self.plan.listeners[listener].timeouts;
+        let Some(lifetime) = timeouts.max_lifetime else { return Moment::NEVER };
+        // Spread, so that what began together does not end together.
+        let spread = timeouts.lifetime_jitter;
+        let share = 1.0 - spread * f64::from(self.dice()) / f64::from(u32::MAX);
+        self.now + lifetime.mul_f64(share.clamp(0.0, 1.0))
+    }
+}
