@@ -42,9 +42,10 @@ fn r18_a_listeners_limit_resets_the_one_too_many() {
         client.round_trip(b"one of four");
     }
     let fifth = proxy.client();
+    assert_eq!(proxy.term(), "PC");
+    // The reset may reach this send already, and then the kernel does not tell the read of it.
     let _ = fifth.try_send(b"may I?");
     assert_eq!(fifth.end(), End::Reset);
-    assert_eq!(proxy.term(), "PC");
     let leaving = clients.swap_remove(0);
     leaving.finish();
     assert_eq!(leaving.end(), End::Finished);

@@ -91,6 +91,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Peer {
     socket: Socket,
+    /// Did a send learn of a reset? The kernel tells of it once: the next read would say "end".
+    reset: AtomicBool,
 }
 
 impl Peer {
@@ -133,7 +135,7 @@ impl Peer {
     }
 
     fn new(socket: Socket) -> Peer {
-        let peer = Peer { socket };
+        let peer = Peer { socket, reset: AtomicBool::new(false) };
         peer.patience(PATIENCE);
         peer
     }
@@ -166,7 +168,11 @@ impl Peer {
 
     /// Sends all of `bytes`, or says what stood in the way.
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.socket).write_all(bytes)
+        let sent = (&self.socket).write_all(bytes);
+        if sent.as_ref().is_err_and(is_reset) {
+            self.reset.store(true, Ordering::Relaxed);
+        }
+        sent
     }
 
     /// Sends until nobody takes more for `limit`, at most `most` bytes; how many were taken.
@@ -212,6 +218,7 @@ impl Peer {
     pub fn receive_some(&self, len: usize) -> Result<Vec<u8>, End> {
         let mut bytes = vec![0; len];
         match (&self.socket).read(&mut bytes) {
+            Ok(0) if self.reset.load(Ordering::Relaxed) => Err(End::Reset),
             Ok(0) => Err(End::Finished),
             Ok(size) => {
                 bytes.truncate(size);
