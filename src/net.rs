@@ -67,6 +67,8 @@ pub enum Peer {
     Ip(SocketAddr),
     /// Over a Unix socket; such a peer has no address.
     Unix,
+    /// Over IP; from where was not asked, or cannot be known any more.
+    Untold,
 }
 
 impl fmt::Display for Peer {
@@ -74,6 +76,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Ip(address) => address.fmt(f),
             Peer::Unix => f.write_str("unix"),
+            Peer::Untold => f.write_str("unknown"),
         }
     }
 }
@@ -163,6 +166,11 @@ impl Listener {
                 Ok(Address::Unix(path.to_owned()))
             }
         }
+    }
+
+    /// Whether its connections are TCP's.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.0, Kind::Tcp(_))
     }
 
     /// Takes one connection off the queue.

@@ -32,6 +32,8 @@ mod kernel;
 pub mod park;
 pub mod pipes;
 pub mod readiness;
+#[cfg(target_os = "linux")]
+pub mod uring;
 
 use std::io;
 use std::net::IpAddr;
@@ -106,6 +108,9 @@ pub enum Op<'a> {
     Accept {
         /// From which listener.
         listener: ListenerId,
+        /// How many connections there is room for: as many may be taken off the queue ahead of
+        /// the operations that ask for them.
+        room: u32,
     },
     /// Opens a connection.
     Connect {

@@ -15,8 +15,8 @@
 /// | broken | an edge that says error | never |
 /// | urgent | an edge that says urgent data | never: a splice stops for good at the mark |
 /// | unsure | an edge that says error, urgent data, or the end of both directions | never: a short read proves nothing |
-/// | watched | registration | never |
-/// | watched for write | registration, modification | never |
+/// | watched | registration | an edge that says so |
+/// | watched for write | registration, modification | an edge that says so |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Park(u16);
 
@@ -90,7 +90,14 @@ impl Park {
         if edge.unsure {
             set |= UNSURE;
         }
-        self.0 |= set;
+        let mut clear = 0;
+        if edge.unwatched {
+            clear |= WATCHED;
+        }
+        if edge.unwatched_for_write {
+            clear |= WATCHED_FOR_WRITE;
+        }
+        self.0 = self.0 & !clear | set;
     }
 
     /// A read would have blocked.
@@ -133,6 +140,10 @@ pub struct Edge {
     pub urgent: bool,
     /// A read that falls short proves nothing from now on.
     pub unsure: bool,
+    /// It is watched for bytes no longer.
+    pub unwatched: bool,
+    /// It is watched for room no longer.
+    pub unwatched_for_write: bool,
 }
 
 const READABLE: u16 = 1;

@@ -34,7 +34,8 @@ impl<P: Poller> Worker<P> {
                 return;
             }
             let token = Token::new(at as u32, 0, role::ACCEPT);
-            let accept = Op::Accept { listener: self.taps[at].id };
+            let room = self.admission.room();
+            let accept = Op::Accept { listener: self.taps[at].id, room };
             let outcome = self.poller.submit(token, accept);
             match outcome {
                 Some(Outcome::Accepted { socket, peer }) => self.admit(listener, socket, peer),

@@ -56,7 +56,7 @@ pub fn law_1_accepts_end_once_each<R: Rig>() {
     for kind in KINDS {
         let mut bench = Bench::<R>::new();
         let listener = bench.rig.listen(kind);
-        let tokens = [0, 1, 2].map(|_| bench.start(Op::Accept { listener }));
+        let tokens = [0, 1, 2].map(|_| bench.start(Op::Accept { listener, room: u32::MAX }));
         for _ in 0..3 {
             bench.rig.knock(listener);
         }
@@ -74,7 +74,7 @@ pub fn law_1_accepts_end_once_each<R: Rig>() {
 pub fn law_1_unlisten_cancels_the_accept<R: Rig>() {
     let mut bench = Bench::<R>::new();
     let listener = bench.rig.listen(Kind::Tcp);
-    let token = bench.start(Op::Accept { listener });
+    let token = bench.start(Op::Accept { listener, room: u32::MAX });
     bench.rig.poller().unlisten(listener);
     let outcome = bench.outcome(token);
     assert!(matches!(outcome, Outcome::Cancelled), "{outcome:?}");

@@ -700,7 +700,7 @@ impl Poller for SimPoller {
 impl SimPoller {
     fn start(&mut self, token: Token, op: Op<'_>, inline: bool) -> Option<Outcome> {
         match op {
-            Op::Accept { listener } => {
+            Op::Accept { listener, .. } => {
                 let id = listener.0 as usize;
                 self.accepts[id].push_back(Pending { token, work: Work::Accept, outcome: None });
                 self.places.insert(token, Place::Accept(id));
@@ -864,7 +864,7 @@ struct Brief<'a, 'b>(&'a Op<'b>);
 impl std::fmt::Display for Brief<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Op::Accept { listener } => write!(f, "Accept on {}", listener.0),
+            Op::Accept { listener, .. } => write!(f, "Accept on {}", listener.0),
             Op::Connect { to, first, .. } => {
                 write!(
                     f,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Readiness {
+impl<Q: Queue> Readiness<Q> {
     pub(super) fn connect(
         &mut self,
         token: Token,
@@ -83,7 +83,7 @@ impl Readiness {
         first: Option<Parcel>,
     ) -> Option<Outcome> {
         if let Err(error) = self.watch(slot, true) {
-            drop(self.entries.remove(slot as usize));
+            self.discard(slot);
             let failure = Some(errno::failure(&error));
             return Some(Outcome::NotConnected { failure, first });
         }
@@ -121,6 +121,8 @@ impl Readiness {
                 let entry = self.entry(slot);
                 entry.park.filled();
                 entry.out = Out::Connect { token, first };
+                // It is watched already, or may be: nothing is there that could fail.
+                let _ = self.watch(slot, true);
                 None
             }
         }
@@ -142,7 +144,7 @@ impl Readiness {
         error: &io::Error,
         first: Option<Parcel>,
     ) -> Outcome {
-        drop(self.entries.remove(slot as usize));
+        self.discard(slot);
         // EPIPE: it stood for a moment and was reset before it took a byte.
         let failure = match errno::failure(error) {
             Failure::Closed => Failure::Reset,

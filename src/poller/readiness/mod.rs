@@ -1,4 +1,6 @@
-//! The poller over readiness: epoll on Linux, kqueue on macOS and the BSDs, both through mio.
+//! The poller that attempts operations itself and has a [`Queue`] tell when to attempt them again:
+//! epoll on Linux, kqueue on macOS and the BSDs, both through mio; io_uring's polls are one as well
+//! (see [`uring`](super::uring)).
 //!
 //! An operation is attempted at once, and parked on its socket when it would block; an edge for
 //! the socket puts the socket on the `ready` list, and [`Poller::next`] attempts what is parked
@@ -7,19 +9,18 @@
 
 mod accepting;
 mod connecting;
+mod events;
 mod moving;
+pub mod queue;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
 use nix::libc;
 #[cfg(target_os = "linux")]
 use nix::sys::socket::{setsockopt, sockopt};
@@ -29,7 +30,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use super::arena::Arena;
 use super::errno;
 use super::kernel;
-use super::park::{Edge, Park};
+use super::park::Park;
 use super::pipes::Pipes;
 use super::{
     Completion, Condition, ConnectOptions, Gauges, Lifelines, Op, Outcome, Poller, Sent, Waker,
@@ -38,6 +39,9 @@ use crate::net::{Address, Listener, Peer};
 use crate::time::Moment;
 use crate::token::Token;
 use crate::transfer::{Failure, Lane, ListenerId, Manner, Parcel, SocketId};
+pub use events::Events;
+pub(super) use events::accept;
+use queue::{GENERATION_BITS, Key, LISTENER, Queue};
 
 /// How much a [`Readiness`] may use.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +66,10 @@ impl Default for Settings {
 /// to 95 with the kernel's own 64 KiB; and of 512 KiB an unprivileged user may have 128.
 pub const PIPE_SIZE: usize = 512 * 1024;
 
-/// The poller over epoll or kqueue.
+/// The poller over a queue of edges: by default that of epoll or kqueue.
 #[derive(Debug)]
-pub struct Readiness {
-    poll: Poll,
-    events: Events,
-    waker: Arc<mio::Waker>,
+pub struct Readiness<Q = Events> {
+    queue: Q,
     entries: Slab<Entry>,
     listeners: Slab<Tap>,
     /// Connects that are parked, for [`Poller::cancel`].
@@ -78,6 +80,8 @@ pub struct Readiness {
     done: VecDeque<Completion>,
     /// Sockets with an edge and, perhaps, an operation to attempt.
     ready: VecDeque<Key>,
+    /// Sockets whose watch ended, to be watched again.
+    unwatched: Vec<u32>,
     /// Pulls waiting for a buffer, first come first served.
     starved: VecDeque<Key>,
     starved_ever: u64,
@@ -85,13 +89,6 @@ pub struct Readiness {
     origin: Instant,
     now: Moment,
     ephemeral: std::ops::RangeInclusive<u16>,
-}
-
-/// A slot and which of its owners is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    slot: u32,
-    generation: u32,
 }
 
 /// A connected or connecting socket.
@@ -146,6 +143,8 @@ struct Tap {
     listener: Listener,
     generation: u32,
     ready: bool,
+    /// How many connections there was room for when one was last asked for.
+    room: u32,
     accepts: VecDeque<Token>,
 }
 
@@ -154,14 +153,17 @@ impl Readiness {
     ///
     /// # Errors
     /// When the kernel has no event queue or descriptor to give.
-    #[allow(clippy::disallowed_methods)] // this is where the clock is read
     pub fn new(settings: Settings) -> io::Result<Readiness> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        Ok(Readiness {
-            poll,
-            events: Events::with_capacity(EVENTS_PER_WAIT),
-            waker,
+        Ok(Readiness::over(Events::new()?, settings))
+    }
+}
+
+impl<Q: Queue> Readiness<Q> {
+    /// A poller over `queue`.
+    #[allow(clippy::disallowed_methods)] // this is where the clock is read
+    pub fn over(queue: Q, settings: Settings) -> Readiness<Q> {
+        Readiness {
+            queue,
             entries: Slab::new(),
             listeners: Slab::new(),
             connecting: HashMap::new(),
@@ -169,18 +171,18 @@ impl Readiness {
             pipes: Pipes::new(settings.pipes_max, settings.pipe_size),
             done: VecDeque::new(),
             ready: VecDeque::new(),
+            unwatched: Vec::new(),
             starved: VecDeque::new(),
             starved_ever: 0,
             generation: 0,
             origin: Instant::now(),
             now: Moment::ZERO,
             ephemeral: ephemeral_ports(),
-        })
+        }
     }
 
     fn next_generation(&mut self) -> u32 {
-        // The top bit of a mio token tells listeners from connections.
-        self.generation = (self.generation + 1) & 0x7fff_ffff;
+        self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
         self.generation
     }
 
@@ -212,38 +214,29 @@ impl Readiness {
         if entry.park.is_watched() && (!for_write || entry.park.is_watched_for_write()) {
             return Ok(());
         }
-        let mut interest = Interest::READABLE;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            interest |= Interest::PRIORITY;
-        }
-        if for_write {
-            interest |= Interest::WRITABLE;
-        }
-        let fd = entry.socket.as_raw_fd();
-        let token = mio_token(slot, entry.generation);
-        if entry.park.is_watched() {
-            self.poll.registry().reregister(&mut SourceFd(&fd), token, interest)?;
-        } else {
-            self.poll.registry().register(&mut SourceFd(&fd), token, interest)?;
-        }
+        let key = Key { slot, generation: entry.generation };
+        self.queue.watch(entry.socket.as_fd(), key, entry.park, for_write)?;
         entry.park.watch(for_write);
         Ok(())
     }
+
+    /// Closes a socket that nothing is in flight on.
+    fn discard(&mut self, slot: u32) {
+        let entry = self.entries.remove(slot as usize);
+        let key = Key { slot, generation: entry.generation };
+        self.queue.close(entry.socket, key, entry.park);
+    }
 }
 
-impl Poller for Readiness {
+impl<Q: Queue> Poller for Readiness<Q> {
     type Listener = Listener;
 
     fn listen(&mut self, listener: Listener) -> io::Result<ListenerId> {
         let generation = self.next_generation();
-        let fd = listener.as_raw_fd();
-        let tap = Tap { listener, generation, ready: true, accepts: VecDeque::new() };
+        let tap = Tap { listener, generation, ready: true, room: 1, accepts: VecDeque::new() };
         let slot = self.listeners.insert(tap) as u32;
-        let token = mio_token(slot, generation | LISTENER);
-        if let Err(error) =
-            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
-        {
+        let key = Key { slot, generation: generation | LISTENER };
+        if let Err(error) = self.queue.listen(&self.listeners[slot as usize].listener, key) {
             drop(self.listeners.remove(slot as usize));
             return Err(error);
         }
@@ -255,15 +248,13 @@ impl Poller for Readiness {
         for token in tap.accepts {
             self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
         }
-        // Dropped descriptors leave an epoll set by themselves only when no other process or
-        // thread holds a copy; a listener may be shared.
-        let fd: RawFd = tap.listener.as_raw_fd();
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        let key = Key { slot: listener.0, generation: tap.generation | LISTENER };
+        self.queue.unlisten(tap.listener, key);
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) -> Option<Outcome> {
         match op {
-            Op::Accept { listener } => self.accept(token, listener),
+            Op::Accept { listener, room } => self.accept(token, listener, room),
             Op::Connect { to, from, options, first } => {
                 self.connect(token, to, from, options, first)
             }
@@ -276,10 +267,11 @@ impl Poller for Readiness {
 
     fn cancel(&mut self, token: Token) {
         if let Some(slot) = self.connecting.remove(&token) {
-            let entry = self.entries.remove(slot as usize);
-            let Out::Connect { first, .. } = entry.out else {
+            let out = std::mem::replace(&mut self.entry(slot).out, Out::Nothing);
+            let Out::Connect { first, .. } = out else {
                 unreachable!("a parked connect is what its socket waits for")
             };
+            self.discard(slot);
             let outcome = Outcome::NotConnected { failure: None, first };
             self.done.push_back(Completion { token, outcome });
             return;
@@ -382,11 +374,8 @@ impl Poller for Readiness {
             Some(Moment::NEVER) | None => None,
             Some(deadline) => Some(deadline.since(self.read_clock())),
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => self.take_edges(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+        self.queue.wait(timeout)?;
+        self.take_edges();
         self.now = self.now.max(self.read_clock());
         Ok(self.now)
     }
@@ -411,10 +400,7 @@ impl Poller for Readiness {
     }
 
     fn waker(&self) -> Waker {
-        let waker = Arc::clone(&self.waker);
-        // It can fail only when the kernel has no memory for an event: the poller then wakes by
-        // its next deadline.
-        Waker::new(move || drop(waker.wake()))
+        self.queue.waker()
     }
 
     fn gauges(&self) -> Gauges {
@@ -429,7 +415,7 @@ impl Poller for Readiness {
     }
 }
 
-impl Readiness {
+impl<Q> Readiness<Q> {
     #[allow(clippy::disallowed_methods)] // this is where the clock is read
     fn read_clock(&self) -> Moment {
         let nanos = Instant::now().duration_since(self.origin).as_nanos();
@@ -452,10 +438,6 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-fn mio_token(slot: u32, generation: u32) -> mio::Token {
-    mio::Token((u64::from(generation) << 32 | u64::from(slot)) as usize)
-}
-
 /// The ports that the kernel gives to connections: only there can TCP meet itself.
 fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
     std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
@@ -467,18 +449,9 @@ fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
         .unwrap_or(1024..=u16::MAX)
 }
 
-const _: () = assert!(usize::BITS == 64, "a mio token holds a slot and a generation");
-
-const WAKER: mio::Token = mio::Token(usize::MAX);
-/// In the generation of a mio token: it is a listener's.
-const LISTENER: u32 = 1 << 31;
-/// Events taken from the kernel in one call.
-const EVENTS_PER_WAIT: usize = 512;
 /// The most bytes of one splice.
 #[cfg(target_os = "linux")]
 const SPLICE_MAX: usize = 1024 * 1024;
-/// Connections that may be gone before their accept, one after the other, before we look up.
-const ACCEPT_SKIPS: usize = 16;
 /// Accepted sockets have the listener's options on Linux (tcp(7) does not promise it, the kernel's
 /// sk_clone copies them); elsewhere they are set when a connection has reached some age.
 const INHERITS: bool = cfg!(target_os = "linux");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Readiness {
+impl<Q: Queue> Readiness<Q> {
     pub(super) fn pull(&mut self, token: Token, from: SocketId, lane: Lane) -> Option<Outcome> {
         let entry = self.entry(from.0);
         debug_assert!(entry.pull.is_none(), "one pull at a time on a socket");

@@ -1,49 +1,39 @@
 //! From the kernel's edges to the operations that waited for them.
 
-use super::accepting::try_accept;
 use super::*;
 
-impl Readiness {
+impl<Q: Queue> Readiness<Q> {
     pub(super) fn take_edges(&mut self) {
-        for event in &self.events {
-            let token = event.token();
-            if token == WAKER {
-                continue;
-            }
-            let key = Key { slot: token.0 as u32, generation: (token.0 as u64 >> 32) as u32 };
-            if key.generation & LISTENER != 0 {
+        let Readiness { queue, listeners, entries, ready, unwatched, .. } = self;
+        queue.edges(|key, edge| {
+            if key.is_listener() {
                 let generation = key.generation & !LISTENER;
-                if let Some(tap) = self.listeners.get_mut(key.slot as usize)
+                if let Some(tap) = listeners.get_mut(key.slot as usize)
                     && tap.generation == generation
                 {
                     tap.ready = true;
-                    self.ready.push_back(key);
+                    ready.push_back(key);
                 }
-                continue;
+            } else if let Some(entry) = entries.get_mut(key.slot as usize)
+                && entry.generation == key.generation
+            {
+                entry.park.edge(edge);
+                ready.push_back(key);
+                if edge.unwatched {
+                    unwatched.push(key.slot);
+                }
             }
-            let Some(entry) = self.entries.get_mut(key.slot as usize) else { continue };
-            if entry.generation != key.generation {
-                continue;
-            }
-            let broken = event.is_error();
-            // HUP, or both directions over: by our FIN and theirs, or by RST.
-            let over = event.is_write_closed();
-            entry.park.edge(Edge {
-                readable: event.is_readable() || event.is_read_closed(),
-                writable: event.is_writable() || over,
-                finished: event.is_read_closed() && !over && !broken,
-                broken,
-                unsure: broken || over,
-                urgent: is_urgent(event),
-            });
-            self.ready.push_back(key);
+        });
+        while let Some(slot) = self.unwatched.pop() {
+            // It cannot fail where a watch ends by itself.
+            let _ = self.watch(slot, false);
         }
     }
 
     /// Attempts one parked operation of a ready socket; the socket stays on the list while there
     /// may be another.
     pub(super) fn attempt(&mut self, key: Key) -> Option<Completion> {
-        if key.generation & LISTENER != 0 {
+        if key.is_listener() {
             return self.attempt_accept(key);
         }
         let entry = self.entries.get_mut(key.slot as usize)?;
@@ -83,8 +73,8 @@ impl Readiness {
         if tap.generation != key.generation & !LISTENER || !tap.ready || tap.accepts.is_empty() {
             return None;
         }
-        let accepted = try_accept(tap)?;
-        let token = tap.accepts.pop_front()?;
+        let accepted = self.try_accept(key.slot)?;
+        let token = self.listeners[key.slot as usize].accepts.pop_front()?;
         self.ready.push_front(key);
         let outcome = self.accepted(accepted);
         Some(Completion { token, outcome })
@@ -129,7 +119,8 @@ impl Readiness {
         if manner == Manner::Reset && entry.is_tcp {
             let _ = entry.socket.set_linger(Some(Duration::ZERO));
         }
-        drop(entry.socket); // which takes it out of the event queue, too
+        let key = Key { slot: socket.0, generation: entry.generation };
+        self.queue.close(entry.socket, key, entry.park);
         let before = self.done.len();
         if let Some(pull) = entry.pull {
             self.done.push_back(Completion { token: pull, outcome: Outcome::Cancelled });
@@ -148,14 +139,4 @@ impl Readiness {
         self.done.push_back(Completion { token, outcome: Outcome::Done });
         None
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_urgent(event: &mio::event::Event) -> bool {
-    event.is_priority()
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_urgent(_event: &mio::event::Event) -> bool {
-    false
 }
