@@ -103,9 +103,13 @@ fn read<T: FromStr>(path: &str) -> Option<T> {
 }
 
 fn pollers() -> Vec<&'static str> {
-    if cfg!(any(target_os = "linux", target_os = "android")) {
-        vec!["epoll"]
-    } else {
+    #[cfg(target_os = "linux")]
+    {
+        let uring = crate::poller::uring::available().is_ok().then_some("io_uring");
+        std::iter::once("epoll").chain(uring).collect()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
         vec!["kqueue"]
     }
 }

@@ -141,8 +141,7 @@ pub(super) const ROOT: &[Key] = &[
         Kind::Choice(&["auto", "epoll", "kqueue", "io_uring"]),
         "kernel interface of the data plane",
     )
-    .or("auto")
-    .later(&["auto", "epoll", "kqueue"]),
+    .or("auto"),
     key(
         "zero_copy",
         Kind::Choice(&["auto", "always", "never"]),

@@ -4,6 +4,7 @@
 
 mod bind;
 mod capacity;
+mod engine;
 mod signals;
 
 use std::collections::hash_map::RandomState;
@@ -18,11 +19,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use nix::sys::signal::Signal;
 
-use crate::config::{Access, LogOutput, Plan, PollerKind, Target, Workers};
+use crate::config::{Access, LogOutput, Plan, Target, Workers};
 use crate::machine;
 use crate::net::{Address, Listener};
 use crate::observe::access_log::{self, Batch, Record};
-use crate::poller::Waker;
+use crate::poller::{Poller, Waker};
 use crate::poller::readiness::{PIPE_SIZE, Readiness, Settings};
 use crate::pool::Board;
 use crate::session::End;
@@ -31,6 +32,7 @@ use crate::worker::recorder::{Keep, Recorder};
 use crate::worker::stats::Stats;
 use crate::worker::{Command, Notice, Setup, Turn, Worker};
 use bind::Paths;
+use engine::Engine;
 pub use capacity::Capacity;
 
 /// Why a server could not start or go on.
@@ -81,7 +83,7 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
         Workers::Auto => cores.len().max(1),
         Workers::Count(count) => usize::from(count),
     };
-    check_poller(plan.poller)?;
+    let engine = Engine::choose(plan.poller)?;
     let descriptors = machine::raise_open_files()
         .map_err(|error| start("cannot read the limit of open files", &error))?;
     let capacity = Capacity::of(&plan, workers, descriptors).map_err(Fatal::Start)?;
@@ -90,7 +92,21 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
     };
     let resolved = Arc::new(resolved);
     let bound = bind::bind_all(&plan, workers).map_err(Fatal::Start)?;
-    let fleet = Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores)?;
+    let fleet = match engine {
+        Engine::Readiness => {
+            let make = || Readiness::new(settings(&capacity));
+            Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores, make)?
+        }
+        #[cfg(target_os = "linux")]
+        Engine::Uring => {
+            use crate::poller::uring::{Peers, Uring};
+
+            // Only access records ask who a client is.
+            let peers = if plan.log.access == Access::Off { Peers::Untold } else { Peers::Told };
+            let make = || Uring::open(settings(&capacity), peers);
+            Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores, make)?
+        }
+    };
     let where_to = |(at, address): &(usize, Address)| {
         let listener = &plan.listeners[*at];
         format!("{} on {address} -> {}", listener.name, plan.pools[listener.pool].name)
@@ -98,12 +114,22 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
     let listeners: Vec<String> = bound.addresses.iter().map(where_to).collect();
     log::info!("ready: {}", listeners.join(", "));
     log::info!(
-        "{workers} worker{}, at most {} connections ({descriptors} descriptors)",
+        "{workers} worker{} on {}, at most {} connections ({descriptors} descriptors)",
         if workers == 1 { "" } else { "s" },
+        engine.name(),
         capacity.connections
     );
     on_ready();
     fleet.supervise(&plan, &signal_receiver, &bound.paths)
+}
+
+fn settings(capacity: &Capacity) -> Settings {
+    Settings {
+        buffers_max: capacity.buffers as usize,
+        pipes_max: capacity.pipes as usize,
+        pipe_size: PIPE_SIZE,
+        ..Settings::default()
+    }
 }
 
 /// The running threads.
@@ -119,13 +145,17 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(
+    fn start<P>(
         plan: &Arc<Plan>,
         capacity: &Capacity,
         resolved: &Arc<Vec<Vec<Option<Address>>>>,
         sockets: Vec<Vec<(usize, Listener)>>,
         cores: &[usize],
-    ) -> Result<Fleet, Fatal> {
+        make_poller: impl Fn() -> io::Result<P>,
+    ) -> Result<Fleet, Fatal>
+    where
+        P: Poller<Listener = Listener> + Send + 'static,
+    {
         let workers = sockets.len();
         let board = Arc::new(Board::new(plan));
         let admission = Arc::new(Admission::new(capacity.connections));
@@ -146,13 +176,8 @@ impl Fleet {
         let seed = RandomState::new();
         let mut crew = Vec::new();
         for (index, listeners) in sockets.into_iter().enumerate() {
-            let poller = Readiness::new(Settings {
-                buffers_max: capacity.buffers as usize,
-                pipes_max: capacity.pipes as usize,
-                pipe_size: PIPE_SIZE,
-                ..Settings::default()
-            })
-            .map_err(|error| start("cannot make an event queue", &error))?;
+            let poller =
+                make_poller().map_err(|error| start("cannot make an event queue", &error))?;
             let (commands, obeyed) = bounded(COMMANDS);
             let stats = Arc::new(Stats::default());
             let setup = Setup {
@@ -405,17 +430,6 @@ fn resolve_unless_stopped(
                 }
             }
         }
-    }
-}
-
-fn check_poller(kind: PollerKind) -> Result<(), Fatal> {
-    let native = if cfg!(target_os = "linux") { PollerKind::Epoll } else { PollerKind::Kqueue };
-    match kind {
-        PollerKind::Auto => Ok(()),
-        kind if kind == native => Ok(()),
-        PollerKind::Epoll | PollerKind::Kqueue | PollerKind::IoUring => Err(Fatal::Start(format!(
-            "poller: {kind:?} is not available here (use auto, or {native:?})"
-        ))),
     }
 }
 

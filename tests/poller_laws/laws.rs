@@ -750,6 +750,42 @@ pub fn a_half_closed_connection_goes_on<R: Rig>() {
     }
 }
 
+/// A watch for room that tells of the peer's FIN must not be used up by that.
+pub fn a_push_parked_behind_a_fin_goes_on<R: Rig>() {
+    for kind in KINDS {
+        let mut bench = Bench::<R>::new();
+        let (socket, hand) = bench.accepted(kind);
+        bench.rig.finish(hand);
+        let ended = bench.run(Op::Pull { from: socket, lane: Lane::Buffer });
+        assert!(matches!(ended, Outcome::Ended));
+        let chunk = pattern(8192);
+        let mut whole = 0;
+        let parked = loop {
+            let parcel = bench.rig.poller().compose(&chunk).expect("a buffer is free");
+            let token = bench.start(Op::Push { to: socket, parcel, last: false });
+            (0..3).for_each(|_| bench.turn());
+            match bench.outcome_now(token) {
+                Some(Outcome::Pushed(sent)) => {
+                    whole += sent.bytes.get() as usize;
+                    if let Some(rest) = sent.rest {
+                        break bench.start(Op::Push { to: socket, parcel: rest, last: false });
+                    }
+                }
+                Some(other) => panic!("a push ended {other:?}"),
+                None => break token,
+            }
+        };
+        assert!(bench.still_flying(parked), "nobody reads");
+        bench.hear(hand, whole);
+        let Outcome::Pushed(sent) = bench.outcome(parked) else { panic!("there is room again") };
+        if let Some(rest) = sent.rest {
+            bench.push_all(socket, rest);
+        }
+        bench.shut(socket);
+        bench.rest(0);
+    }
+}
+
 pub fn our_own_fin_leaves_the_other_direction<R: Rig>() {
     for kind in KINDS {
         for lane in LANES {

@@ -19,14 +19,15 @@ impl<Q: Queue> Readiness<Q> {
             {
                 entry.park.edge(edge);
                 ready.push_back(key);
-                if edge.unwatched {
+                if edge.unwatched || edge.unwatched_for_write {
                     unwatched.push(key.slot);
                 }
             }
         });
         while let Some(slot) = self.unwatched.pop() {
+            let for_write = !matches!(self.entry(slot).out, Out::Nothing);
             // It cannot fail where a watch ends by itself.
-            let _ = self.watch(slot, false);
+            let _ = self.watch(slot, for_write);
         }
     }
 

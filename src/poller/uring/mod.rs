@@ -158,10 +158,11 @@ impl Queue for Ring {
             let poll = opcode::PollAdd::new(fd, mask as u32).multi(true).build();
             self.push(poll.user_data(kind::BYTES | user_data(key)));
         }
-        // Room is asked for when it was missed and not kept in mind: a poll for it that is always
-        // armed would tell of it at once, for every socket.
+        // A poll for room would tell of it at once, so there is none before it is missed. It stays
+        // then: every poll also tells of a peer's FIN, and one for a single edge would tell
+        // of nothing else where FIN has come.
         if for_write && !watched.is_watched_for_write() {
-            let poll = opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
+            let poll = opcode::PollAdd::new(fd, libc::POLLOUT as u32).multi(true).build();
             self.push(poll.user_data(kind::ROOM | user_data(key)));
         }
         Ok(())
@@ -232,7 +233,7 @@ impl Queue for Ring {
             let key = key(user_data);
             match user_data & kind::MASK {
                 kind::BYTES => tell(key, Edge { unwatched: !more, ..edge(result) }),
-                kind::ROOM => tell(key, Edge { unwatched_for_write: true, ..edge(result) }),
+                kind::ROOM => tell(key, Edge { unwatched_for_write: !more, ..edge(result) }),
                 kind::ACCEPT => self.doors.accepted(key, result, more, &mut tell),
                 kind::DOOR => self.doors.polled(key, more, &mut tell),
                 kind::WAKER => lost_waker = !more,
