@@ -96,4 +96,6 @@ laws!(readiness: crate::real::RealRig<crate::real::Mio>);
 #[cfg(target_os = "linux")]
 laws!(uring: crate::real::RealRig<crate::real::BestRing>);
 #[cfg(target_os = "linux")]
+laws!(uring_cramped: crate::real::RealRig<crate::real::CrampedRing>);
+#[cfg(target_os = "linux")]
 laws!(uring_of_old: crate::real::RealRig<crate::real::OldRing>);

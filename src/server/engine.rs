@@ -35,7 +35,7 @@ impl Engine {
             PollerKind::Auto => match crate::poller::uring::available() {
                 Ok(()) => Ok(Engine::Uring),
                 Err(error) => {
-                    log::info!("io_uring cannot be used, so epoll is: {}", refusal(&error));
+                    log::warn!("io_uring cannot be used, so epoll is: {}", refusal(&error));
                     Ok(Engine::Readiness)
                 }
             },
@@ -56,7 +56,9 @@ impl Engine {
 }
 
 fn absent(name: &str, why: &str) -> Fatal {
-    Fatal::Start(format!("poller: {name} is not available here: {why} (poller: auto works anywhere)"))
+    Fatal::Start(format!(
+        "poller: {name} is not available here: {why} (poller: auto works anywhere)"
+    ))
 }
 
 /// Why io_uring is refused, in words an operator can act on.

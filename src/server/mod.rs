@@ -23,8 +23,8 @@ use crate::config::{Access, LogOutput, Plan, Target, Workers};
 use crate::machine;
 use crate::net::{Address, Listener};
 use crate::observe::access_log::{self, Batch, Record};
-use crate::poller::{Poller, Waker};
 use crate::poller::readiness::{PIPE_SIZE, Readiness, Settings};
+use crate::poller::{Poller, Waker};
 use crate::pool::Board;
 use crate::session::End;
 use crate::worker::admission::Admission;
@@ -32,8 +32,8 @@ use crate::worker::recorder::{Keep, Recorder};
 use crate::worker::stats::Stats;
 use crate::worker::{Command, Notice, Setup, Turn, Worker};
 use bind::Paths;
-use engine::Engine;
 pub use capacity::Capacity;
+use engine::Engine;
 
 /// Why a server could not start or go on.
 #[derive(Debug)]

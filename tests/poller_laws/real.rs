@@ -262,6 +262,29 @@ pub struct BestRing;
 #[cfg(target_os = "linux")]
 pub struct OldRing;
 
+/// io_uring with queues that overflow all the time.
+#[cfg(target_os = "linux")]
+pub struct CrampedRing;
+
+#[cfg(target_os = "linux")]
+impl Real for CrampedRing {
+    type P = Uring;
+
+    fn runs() -> bool {
+        has_uring()
+    }
+
+    fn open(buffers: usize, pipes: usize) -> Uring {
+        let settings = Settings { buffers_max: buffers, pipes_max: pipes, ..Settings::default() };
+        let features = Features::probe().expect("io_uring");
+        Readiness::over(Ring::sized(features, Peers::Untold, 1, 2).expect("a ring"), settings)
+    }
+
+    fn listen(poller: &mut Uring, address: &Address) -> (ListenerId, Address) {
+        listen(poller, address)
+    }
+}
+
 #[cfg(target_os = "linux")]
 fn has_uring() -> bool {
     match evenkeel::poller::uring::available() {

@@ -23,3 +23,5 @@ mod network;
 mod pressure;
 #[cfg(target_os = "linux")]
 mod reset;
+#[cfg(target_os = "linux")]
+mod uring;

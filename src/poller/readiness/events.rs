@@ -78,7 +78,12 @@ impl Queue for Events {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 
-    fn accept(&mut self, listener: &Listener, _: Key, _: u32) -> Option<Result<(OwnedFd, Peer), Failure>> {
+    fn accept(
+        &mut self,
+        listener: &Listener,
+        _: Key,
+        _: u32,
+    ) -> Option<Result<(OwnedFd, Peer), Failure>> {
         accept(listener)
     }
 
@@ -122,9 +127,7 @@ impl Queue for Events {
 }
 
 /// Accepts one connection by accept(2); `None` when none waits.
-pub(in crate::poller) fn accept(
-    listener: &Listener,
-) -> Option<Result<(OwnedFd, Peer), Failure>> {
+pub(in crate::poller) fn accept(listener: &Listener) -> Option<Result<(OwnedFd, Peer), Failure>> {
     for _ in 0..ACCEPT_SKIPS {
         match listener.accept() {
             Ok(accepted) => return Some(Ok(accepted)),

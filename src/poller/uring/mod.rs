@@ -77,8 +77,21 @@ impl Ring {
     /// # Errors
     /// When the kernel does not make one.
     pub fn new(features: Features, peers: Peers) -> io::Result<Ring> {
+        Ring::sized(features, peers, ENTRIES, COMPLETIONS)
+    }
+
+    /// A ring with queues of these sizes.
+    ///
+    /// # Errors
+    /// As for [`Ring::new`].
+    pub fn sized(
+        features: Features,
+        peers: Peers,
+        entries: u32,
+        completions: u32,
+    ) -> io::Result<Ring> {
         let mut ring = Ring {
-            ring: features.build(ENTRIES, COMPLETIONS)?,
+            ring: features.build(entries, completions)?,
             features,
             enabled: false,
             doors: Doors::default(),
