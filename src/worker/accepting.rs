@@ -93,7 +93,7 @@ impl<P: Poller> Worker<P> {
             session,
             generation: self.generation,
             sockets: Sockets::new(socket),
-            peer,
+            origin: peer.into(),
             listener: listener as u16,
             chosen: None,
             counted: false,

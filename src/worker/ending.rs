@@ -23,7 +23,7 @@ impl<P: Poller> Worker<P> {
                 listener: seat.listener,
                 pool: self.plan.listeners[listener].pool as u16,
                 backend: seat.chosen.map(|id| id.0),
-                peer: seat.peer,
+                peer: seat.origin.into(),
                 started: session.started(),
                 duration: self.now - session.started(),
                 connected: session.connected(),

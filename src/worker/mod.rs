@@ -183,7 +183,7 @@ impl<P: Poller> Worker<P> {
             poller,
             plan,
             taps,
-            sessions: Slab::new(),
+            sessions: Slab::with_capacity(ROOM),
             timers: Timers::default(),
             later: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -303,6 +303,9 @@ impl<P: Poller> Worker<P> {
         (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
     }
 }
+
+/// Sessions that there is room for from the beginning, for the reason that the timers have.
+const ROOM: usize = 1024;
 
 /// How long accepting pauses when we ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -45,11 +45,17 @@ const DUE: u32 = (LEVELS * SLOTS) as u32;
 /// How many lists there are: the node of owner 0 comes after theirs.
 const LISTS: u32 = DUE + 1;
 const NOBODY: u32 = u32::MAX;
+/// Nodes that there is room for from the beginning. It costs nothing until it is touched, and from
+/// 128 KiB on an allocator maps it on its own: then it grows by moving pages instead of bytes, and
+/// leaves no hole behind.
+const ROOM: usize = 8192;
 
 impl Default for Timers {
     fn default() -> Timers {
         let empty = |list| Node { next: list, prev: list, tick: 0 };
-        Timers { nodes: (0..LISTS).map(empty).collect(), occupied: [0; LEVELS], tick: 0 }
+        let mut nodes = Vec::with_capacity(ROOM);
+        nodes.extend((0..LISTS).map(empty));
+        Timers { nodes, occupied: [0; LEVELS], tick: 0 }
     }
 }
 
