@@ -88,29 +88,18 @@ impl<P: Poller> Worker<P> {
             return;
         }
         self.stats.open.add(1);
-        let expires = self.expiry(listener);
-        let session = Session::new(self.now, expires, self.limits[listener].policy);
+        let session = Session::new(self.now, self.limits[listener].policy);
         self.generation = (self.generation + 1) & GENERATION_MASK;
         let slot = self.sessions.insert(Seat {
             session,
             generation: self.generation,
-            client: Some(socket),
-            backend: None,
-            peer,
+            sockets: Sockets::new(socket),
+            origin: peer.into(),
             listener: listener as u16,
             chosen: None,
             counted: false,
             tried: Tried::default(),
         });
         self.drive(slot as u32, Some(Event::Accepted), None);
-    }
-
-    pub(super) fn expiry(&mut self, listener: usize) -> Moment {
-        let timeouts = &self.plan.listeners[listener].timeouts;
-        let Some(lifetime) = timeouts.max_lifetime else { return Moment::NEVER };
-        // Spread, so that what began together does not end together.
-        let spread = timeouts.lifetime_jitter;
-        let share = 1.0 - spread * f64::from(self.dice()) / f64::from(u32::MAX);
-        self.now + lifetime.mul_f64(share.clamp(0.0, 1.0))
     }
 }

@@ -12,6 +12,7 @@ pub mod admission;
 mod driving;
 mod ending;
 pub mod recorder;
+mod seat;
 pub mod stats;
 pub mod timers;
 
@@ -28,13 +29,14 @@ use crate::config::{Plan, ZeroCopy};
 use crate::net::{Address, Peer};
 use crate::observe::access_log::Record;
 use crate::poller::{Completion, ConnectOptions, Keepalive, Lifelines, Op, Outcome, Poller, Waker};
-use crate::pool::{BackendId, Board, Pool, Tried};
-use crate::session::{Action, Backoff, Context, End, Event, Limits, Policy, Session};
+use crate::pool::{Board, Pool, Tried};
+use crate::session::{Action, Backoff, Context, End, Event, Lifetime, Limits, Policy, Session};
 use crate::time::Moment;
 use crate::token::{GENERATION_MASK, Token};
 use crate::transfer::{Failure, ListenerId, Manner, Parcel, Shortage, Side, SocketId};
 use admission::Admission;
 use recorder::Recorder;
+use seat::{Seat, Sockets};
 use stats::Stats;
 use timers::Timers;
 
@@ -159,30 +161,6 @@ enum Accepting {
     Closed,
 }
 
-/// A session and what the machine must not know.
-#[derive(Debug)]
-struct Seat {
-    session: Session,
-    generation: u32,
-    client: Option<SocketId>,
-    backend: Option<SocketId>,
-    peer: Peer,
-    listener: u16,
-    chosen: Option<BackendId>,
-    /// The chosen backend's tally counts us.
-    counted: bool,
-    tried: Tried,
-}
-
-impl Seat {
-    fn socket(&self, side: Side) -> Option<SocketId> {
-        match side {
-            Side::Client => self.client,
-            Side::Backend => self.backend,
-        }
-    }
-}
-
 impl<P: Poller> Worker<P> {
     /// A worker that has not accepted anybody yet.
     ///
@@ -205,7 +183,7 @@ impl<P: Poller> Worker<P> {
             poller,
             plan,
             taps,
-            sessions: Slab::new(),
+            sessions: Slab::with_capacity(ROOM),
             timers: Timers::default(),
             later: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -326,6 +304,9 @@ impl<P: Poller> Worker<P> {
     }
 }
 
+/// Sessions that there is room for from the beginning, for the reason that the timers have.
+const ROOM: usize = 1024;
+
 /// How long accepting pauses when we ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -364,6 +345,10 @@ fn limits(plan: &Plan, listener: usize) -> Limits {
         connect_total: listener.timeouts.connect_total,
         idle: listener.timeouts.idle,
         half_close: listener.timeouts.half_close,
+        lifetime: listener.timeouts.max_lifetime.map(|longest| Lifetime {
+            longest,
+            jitter: longest.mul_f64(listener.timeouts.lifetime_jitter.clamp(0.0, 1.0)),
+        }),
         user_timeout: plan.tcp.user_timeout,
         attempts: pool.retry.attempts,
         backoff: Backoff {
