@@ -81,6 +81,9 @@ pub struct Readiness {
     /// Pulls waiting for a buffer, first come first served.
     starved: VecDeque<Key>,
     starved_ever: u64,
+    /// A descriptor whose close is told and waits for that of its neighbour, see
+    /// [`Readiness::hang_up`].
+    hanging: Option<OwnedFd>,
     generation: u32,
     origin: Instant,
     now: Moment,
@@ -126,8 +129,17 @@ enum Starving {
 #[derive(Debug)]
 enum Out {
     Nothing,
-    Connect { token: Token, first: Option<Parcel> },
-    Push { token: Token, parcel: Parcel, last: bool },
+    /// `early` bytes of the first parcel went with the SYN (TCP Fast Open), and may be lost with it.
+    Connect {
+        token: Token,
+        first: Option<Parcel>,
+        early: Option<NonZeroU32>,
+    },
+    Push {
+        token: Token,
+        parcel: Parcel,
+        last: bool,
+    },
 }
 
 /// TCP_NODELAY is set before the second push: Nagle's algorithm cannot delay the first, because
@@ -171,6 +183,7 @@ impl Readiness {
             ready: VecDeque::new(),
             starved: VecDeque::new(),
             starved_ever: 0,
+            hanging: None,
             generation: 0,
             origin: Instant::now(),
             now: Moment::ZERO,
@@ -262,6 +275,9 @@ impl Poller for Readiness {
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) -> Option<Outcome> {
+        if !matches!(op, Op::Close { .. }) {
+            self.hanging = None;
+        }
         match op {
             Op::Accept { listener } => self.accept(token, listener),
             Op::Connect { to, from, options, first } => {
@@ -375,6 +391,7 @@ impl Poller for Readiness {
     }
 
     fn wait(&mut self, deadline: Option<Moment>) -> io::Result<Moment> {
+        self.hanging = None;
         let may_feed = !self.starved.is_empty() && self.arena.has_room();
         let busy = !self.done.is_empty() || !self.ready.is_empty() || may_feed;
         let timeout = match deadline {
@@ -392,6 +409,7 @@ impl Poller for Readiness {
     }
 
     fn next(&mut self) -> Option<Completion> {
+        self.hanging = None;
         if let Some(completion) = self.done.pop_front() {
             return Some(completion);
         }

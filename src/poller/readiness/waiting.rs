@@ -57,8 +57,8 @@ impl Readiness {
                 Out::Push { token, parcel, last } => {
                     (token, self.try_push(key.slot, token, parcel, last))
                 }
-                Out::Connect { token, first } => {
-                    (token, self.continue_connect(key.slot, token, first))
+                Out::Connect { token, first, early } => {
+                    (token, self.continue_connect(key.slot, token, first, early))
                 }
             };
             if let Some(outcome) = outcome {
@@ -119,6 +119,18 @@ impl Readiness {
         }
     }
 
+    /// Closes a descriptor, which takes it out of the event queue, too: not at once, but with the
+    /// next one if that comes next, or before anything else is done.
+    ///
+    /// The two sockets of a session are mostly made one after the other, so their numbers are
+    /// neighbours, and sessions mostly close both at once: one system call of fourteen is saved.
+    fn hang_up(&mut self, fd: OwnedFd) {
+        match self.hanging.take() {
+            Some(other) => kernel::close_two(other, fd),
+            None => self.hanging = Some(fd),
+        }
+    }
+
     pub(super) fn close(
         &mut self,
         token: Token,
@@ -129,7 +141,7 @@ impl Readiness {
         if manner == Manner::Reset && entry.is_tcp {
             let _ = entry.socket.set_linger(Some(Duration::ZERO));
         }
-        drop(entry.socket); // which takes it out of the event queue, too
+        self.hang_up(entry.socket.into());
         let before = self.done.len();
         if let Some(pull) = entry.pull {
             self.done.push_back(Completion { token: pull, outcome: Outcome::Cancelled });
