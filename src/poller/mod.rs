@@ -215,6 +215,10 @@ pub struct ConnectOptions {
     /// Send small segments at once (TCP_NODELAY). A poller may set it as late as before the second
     /// push: Nagle's algorithm holds nothing back while nothing is unacknowledged.
     pub nodelay: bool,
+    /// Send the first bytes with the SYN where the peer gave us a cookie for that before (TCP Fast
+    /// Open, RFC 7413), and ask for one otherwise. Such bytes may reach the peer twice. Without
+    /// first bytes in a buffer, and where the system lacks it, the handshake is the usual one.
+    pub fastopen: bool,
 }
 
 /// What finds out about a peer that vanished: set on connections that outlive their first second.

@@ -92,6 +92,7 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
     };
     let resolved = Arc::new(resolved);
     let bound = bind::bind_all(&plan, workers).map_err(Fatal::Start)?;
+    warn_of_fastopen(&plan);
     let fleet = match engine {
         Engine::Readiness => {
             let make = || Readiness::new(settings(&capacity));
@@ -129,6 +130,18 @@ fn settings(capacity: &Capacity) -> Settings {
         pipes_max: capacity.pipes as usize,
         pipe_size: PIPE_SIZE,
         ..Settings::default()
+    }
+}
+
+/// Says so when TCP Fast Open was asked for and the system does the usual handshake all the same.
+fn warn_of_fastopen(plan: &Plan) {
+    let Some((opens, accepts)) = machine::fastopen() else { return };
+    let sysctl = "(sysctl net.ipv4.tcp_fastopen=3 allows it both ways)";
+    for listener in plan.listeners.iter().filter(|listener| listener.fastopen && !accepts) {
+        log::warn!("listener \"{}\": fastopen is off in this system {sysctl}", listener.name);
+    }
+    for pool in plan.pools.iter().filter(|pool| pool.fastopen && !opens) {
+        log::warn!("pool \"{}\": fastopen is off in this system {sysctl}", pool.name);
     }
 }
 

@@ -210,8 +210,9 @@ impl<P: Poller> Worker<P> {
             candidate.tally.enter();
         }
         let to = candidate.address.as_ref().expect("one without an address is not chosen");
-        let options = ConnectOptions { nodelay: self.plan.tcp.nodelay };
-        let sources = &self.plan.pools[at].source_addresses;
+        let pool = &self.plan.pools[at];
+        let options = ConnectOptions { nodelay: self.plan.tcp.nodelay, fastopen: pool.fastopen };
+        let sources = &pool.source_addresses;
         // With several local addresses, one whose ports are used up gives way to the next.
         let mut others = sources.len().saturating_sub(1);
         let outcome = loop {

@@ -29,6 +29,7 @@ pub(super) enum Origin {
     V4(SocketAddrV4),
     V6 { ip: Ipv6Addr, port: u16, scope: u32 },
     Unix,
+    Untold,
 }
 
 impl From<Peer> for Origin {
@@ -39,6 +40,7 @@ impl From<Peer> for Origin {
                 Origin::V6 { ip: *address.ip(), port: address.port(), scope: address.scope_id() }
             }
             Peer::Unix => Origin::Unix,
+            Peer::Untold => Origin::Untold,
         }
     }
 }
@@ -51,6 +53,7 @@ impl From<Origin> for Peer {
                 Peer::Ip(SocketAddrV6::new(ip, port, 0, scope).into())
             }
             Origin::Unix => Peer::Unix,
+            Origin::Untold => Peer::Untold,
         }
     }
 }

@@ -8,6 +8,7 @@ mod support;
 mod dialing;
 mod flow;
 mod half_close;
+mod handshake;
 mod lifecycle;
 mod limits;
 mod timeouts;

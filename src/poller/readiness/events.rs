@@ -12,7 +12,7 @@ use socket2::Socket;
 use super::queue::{Key, Queue};
 use crate::net::{Listener, Peer};
 use crate::poller::park::{Edge, Park};
-use crate::poller::{Waker, errno};
+use crate::poller::{Waker, errno, kernel};
 use crate::transfer::Failure;
 
 /// The event queue of epoll or kqueue.
@@ -21,6 +21,8 @@ pub struct Events {
     poll: Poll,
     events: mio::Events,
     waker: Arc<mio::Waker>,
+    /// A socket whose close waits for that of its neighbour.
+    hanging: Option<OwnedFd>,
 }
 
 impl Events {
@@ -31,7 +33,8 @@ impl Events {
     pub fn new() -> io::Result<Events> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        Ok(Events { poll, events: mio::Events::with_capacity(EVENTS_PER_WAIT), waker })
+        let events = mio::Events::with_capacity(EVENTS_PER_WAIT);
+        Ok(Events { poll, events, waker, hanging: None })
     }
 }
 
@@ -62,8 +65,14 @@ impl Queue for Events {
         }
     }
 
+    /// Closing takes it out, too. It is not done at once, but with the next one: the two sockets of a
+    /// session are mostly made one after the other, so their numbers are neighbours, and sessions
+    /// mostly close both at once: one system call of fourteen is saved.
     fn close(&mut self, socket: Socket, _: Key, _: Park) {
-        drop(socket); // which takes it out, too
+        match self.hanging.take() {
+            Some(other) => kernel::close_two(other, socket.into()),
+            None => self.hanging = Some(socket.into()),
+        }
     }
 
     fn listen(&mut self, listener: &Listener, key: Key) -> io::Result<()> {
@@ -88,6 +97,7 @@ impl Queue for Events {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.hanging = None;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();

@@ -123,8 +123,17 @@ enum Starving {
 #[derive(Debug)]
 enum Out {
     Nothing,
-    Connect { token: Token, first: Option<Parcel> },
-    Push { token: Token, parcel: Parcel, last: bool },
+    /// `early` bytes of the first parcel went with the SYN (TCP Fast Open), and may be lost with it.
+    Connect {
+        token: Token,
+        first: Option<Parcel>,
+        early: Option<NonZeroU32>,
+    },
+    Push {
+        token: Token,
+        parcel: Parcel,
+        last: bool,
+    },
 }
 
 /// TCP_NODELAY is set before the second push: Nagle's algorithm cannot delay the first, because

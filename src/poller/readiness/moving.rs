@@ -196,16 +196,25 @@ impl<Q: Queue> Readiness<Q> {
         parcel: Parcel,
         last: bool,
     ) -> Result<Sent, (io::Error, Parcel)> {
-        let entry = &mut self.entries[slot as usize];
-        match entry.nodelay {
-            Nodelay::Settled => {}
-            Nodelay::BeforeSecondPush => entry.nodelay = Nodelay::BeforeNextPush,
-            Nodelay::BeforeNextPush => {
-                let _ = entry.socket.set_tcp_nodelay(true);
-                entry.nodelay = Nodelay::Settled;
-            }
+        match self.offer(slot, &parcel, last) {
+            Ok(bytes) => Ok(self.sent(slot, parcel, bytes)),
+            Err(error) => Err((error, parcel)),
         }
-        let result = loop {
+    }
+
+    /// Hands bytes to the kernel and says how many it took; the parcel is none the wiser.
+    pub(super) fn offer(
+        &mut self,
+        slot: u32,
+        parcel: &Parcel,
+        last: bool,
+    ) -> io::Result<NonZeroU32> {
+        let entry = &mut self.entries[slot as usize];
+        if entry.nodelay == Nodelay::BeforeNextPush {
+            let _ = entry.socket.set_tcp_nodelay(true);
+            entry.nodelay = Nodelay::Settled;
+        }
+        let count = loop {
             let result = match parcel.lane() {
                 Lane::Buffer => {
                     let start = parcel.offset() as usize;
@@ -214,28 +223,32 @@ impl<Q: Queue> Readiness<Q> {
                     let more = if last { MSG_MORE } else { 0 };
                     entry.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
                 }
-                Lane::Pipe => splice_out(&self.pipes, &parcel, &entry.socket, last),
+                Lane::Pipe => splice_out(&self.pipes, parcel, &entry.socket, last),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
+                result => break result?,
             }
         };
-        let count = match result {
-            Ok(count) => count,
-            Err(error) => return Err((error, parcel)),
-        };
         let Some(bytes) = NonZeroU32::new(count as u32) else {
-            return Err((io::ErrorKind::WouldBlock.into(), parcel));
+            return Err(io::ErrorKind::WouldBlock.into());
         };
+        if entry.nodelay == Nodelay::BeforeSecondPush {
+            entry.nodelay = Nodelay::BeforeNextPush;
+        }
+        Ok(bytes)
+    }
+
+    /// What is left of a parcel after the kernel took so many bytes of it.
+    pub(super) fn sent(&mut self, slot: u32, parcel: Parcel, bytes: NonZeroU32) -> Sent {
         let (lane, number) = (parcel.lane(), parcel.slot());
         let rest = parcel.advance(bytes);
         match (&rest, lane) {
-            (Some(_), _) => entry.park.filled(),
+            (Some(_), _) => self.entry(slot).park.filled(),
             (None, Lane::Buffer) => self.arena.give_back(number),
             (None, Lane::Pipe) => self.pipes.give_back(number),
         }
-        Ok(Sent { bytes, rest })
+        Sent { bytes, rest }
     }
 }
 

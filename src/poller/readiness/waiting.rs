@@ -48,8 +48,8 @@ impl<Q: Queue> Readiness<Q> {
                 Out::Push { token, parcel, last } => {
                     (token, self.try_push(key.slot, token, parcel, last))
                 }
-                Out::Connect { token, first } => {
-                    (token, self.continue_connect(key.slot, token, first))
+                Out::Connect { token, first, early } => {
+                    (token, self.continue_connect(key.slot, token, first, early))
                 }
             };
             if let Some(outcome) = outcome {
