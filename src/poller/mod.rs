@@ -37,6 +37,7 @@ pub mod uring;
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::net::{Address, Peer};
@@ -79,6 +80,12 @@ pub trait Poller {
     /// Applies what only a connection of some age needs (keep-alive), so that short
     /// ones are spared the system calls. Failures are of no consequence and not reported.
     fn settle(&mut self, socket: SocketId, options: &Lifelines);
+
+    /// Lets go of a socket that no operation was ever submitted on, for another poller.
+    fn part(&mut self, socket: SocketId) -> OwnedFd;
+
+    /// Takes over a connection that another poller accepted and let go of.
+    fn adopt(&mut self, fd: OwnedFd, peer: Peer) -> SocketId;
 
     /// What is known of a socket without waiting.
     fn condition(&mut self, socket: SocketId) -> Condition;

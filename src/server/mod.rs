@@ -28,6 +28,7 @@ use crate::poller::{Poller, Waker};
 use crate::pool::Board;
 use crate::session::End;
 use crate::worker::admission::Admission;
+use crate::worker::crew::Crew;
 use crate::worker::recorder::{Keep, Recorder};
 use crate::worker::stats::Stats;
 use crate::worker::{Command, Notice, Setup, Turn, Worker};
@@ -177,6 +178,7 @@ impl Fleet {
             plan.listeners.iter().map(|listener| listener.max_connections.map(limit)).collect();
         let (records, written) = start_writer(plan)?;
         let (noticed, notices) = bounded(NOTICES);
+        let crew = Arc::new(Crew::new(workers));
         let mut fleet = Fleet {
             commands: Vec::new(),
             wakers: Vec::new(),
@@ -187,7 +189,7 @@ impl Fleet {
             written,
         };
         let seed = RandomState::new();
-        let mut crew = Vec::new();
+        let mut hands = Vec::new();
         for (index, listeners) in sockets.into_iter().enumerate() {
             let poller =
                 make_poller().map_err(|error| start("cannot make an event queue", &error))?;
@@ -205,7 +207,7 @@ impl Fleet {
                 recorder: records.as_ref().map(Records::recorder),
                 stats: Arc::clone(&stats),
                 index,
-                workers,
+                crew: Arc::clone(&crew),
                 seed: seed.hash_one(index),
             };
             let worker = Worker::new(poller, setup)
@@ -213,13 +215,14 @@ impl Fleet {
             fleet.commands.push(commands);
             fleet.wakers.push(worker.waker());
             fleet.stats.push(stats);
-            crew.push(worker);
+            hands.push(worker);
         }
         admission.notify(fleet.wakers.clone());
+        crew.notify(fleet.wakers.clone());
         let (ended_sender, ended) = bounded(workers);
         let (accepting_sender, accepting) = bounded(workers);
         fleet.ended = ended;
-        for (index, mut worker) in crew.into_iter().enumerate() {
+        for (index, mut worker) in hands.into_iter().enumerate() {
             let ended = ended_sender.clone();
             let accepting = accepting_sender.clone();
             let core = plan.pin_workers.then(|| cores.get(index % cores.len().max(1)).copied());
@@ -327,9 +330,10 @@ impl Fleet {
     fn summary(&self) -> String {
         let sum = |read: fn(&Stats) -> u64| self.stats.iter().map(|stats| read(stats)).sum::<u64>();
         let mut text = format!(
-            "accepted={} open={} backend_connections={} bytes_in={} bytes_out={} spliced={} \
+            "accepted={} handed_over={} open={} backend_connections={} bytes_in={} bytes_out={} spliced={} \
              retries={} pauses={} pipes_in_use={} buffers_in_use={} records_dropped={}",
             sum(|stats| stats.accepted.read()),
+            sum(|stats| stats.handed_over.read()),
             self.open(),
             self.board.live(),
             sum(|stats| stats.bytes_up.read()),

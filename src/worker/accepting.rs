@@ -9,7 +9,7 @@ impl<P: Poller> Worker<P> {
                 return;
             }
             if let Some((listener, socket, peer)) = self.waiting.pop_front() {
-                self.admit(listener, socket, peer);
+                self.welcome(listener, socket, peer);
             }
         }
         if self.now < self.paused_until {
@@ -38,7 +38,7 @@ impl<P: Poller> Worker<P> {
             let accept = Op::Accept { listener: self.taps[at].id, room };
             let outcome = self.poller.submit(token, accept);
             match outcome {
-                Some(Outcome::Accepted { socket, peer }) => self.admit(listener, socket, peer),
+                Some(Outcome::Accepted { socket, peer }) => self.welcome(listener, socket, peer),
                 Some(Outcome::Failed(failure)) => {
                     self.admission.leave();
                     self.pause(failure);
@@ -76,14 +76,49 @@ impl<P: Poller> Worker<P> {
         }
     }
 
-    /// Makes a session of a connection that has its place in the process; unless its listener has
-    /// none left, and then it is reset.
+    /// Takes in a connection that has its place in the process, or hands it to a worker with less to do.
+    pub(super) fn welcome(&mut self, listener: usize, socket: SocketId, peer: Peer) {
+        let dice = self.dice();
+        let mut socket = socket;
+        // Whoever drains may be told to finish any moment, and so may the others.
+        if self.drained_by.is_none()
+            && let Some(to) = self.crew.emptier(self.index, dice)
+        {
+            let fd = self.poller.part(socket);
+            match self.crew.hand(to, Arrival { listener, fd, peer }) {
+                Ok(()) => {
+                    self.stats.handed_over.add(1);
+                    return;
+                }
+                Err(Arrival { fd, .. }) => socket = self.poller.adopt(fd, peer),
+            }
+        }
+        self.crew.enter(self.index);
+        self.admit(listener, socket, peer);
+    }
+
+    /// Takes in a connection that another worker accepted.
+    pub(super) fn take_over(&mut self, Arrival { listener, fd, peer }: Arrival) {
+        let socket = self.poller.adopt(fd, peer);
+        if self.cut {
+            self.crew.leave(self.index);
+            self.admission.leave();
+            self.stats.accepted.add(1);
+            self.refuse(listener, socket, peer, End::Drain);
+        } else {
+            self.admit(listener, socket, peer);
+        }
+    }
+
+    /// Makes a session of a connection that has its place in the process and with us; unless its
+    /// listener has none left, and then it is reset.
     pub(super) fn admit(&mut self, listener: usize, socket: SocketId, peer: Peer) {
         self.stats.accepted.add(1);
         if let Some(admission) = &self.listener_admissions[listener]
             && !admission.try_enter()
         {
             self.admission.leave();
+            self.crew.leave(self.index);
             self.refuse(listener, socket, peer, End::Limit);
             return;
         }

@@ -31,7 +31,7 @@ impl<P: Poller> Worker<P> {
                     self.stats.accepted.add(1);
                     self.refuse(listener, socket, peer, End::Drain);
                 } else if self.waiting.is_empty() && self.admission.enter() {
-                    self.admit(listener, socket, peer);
+                    self.welcome(listener, socket, peer);
                     // The rest of the queue has its turn after the other completions.
                 } else {
                     self.waiting.push_back((listener, socket, peer));

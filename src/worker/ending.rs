@@ -9,6 +9,7 @@ impl<P: Poller> Worker<P> {
         let seat = self.sessions.remove(slot as usize);
         let listener = usize::from(seat.listener);
         self.leave(listener);
+        self.crew.leave(self.index);
         let session = &seat.session;
         let (bytes_up, bytes_down) = session.bytes();
         let end = session.end().expect("a session ends for a reason");

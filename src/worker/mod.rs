@@ -9,6 +9,7 @@
 
 mod accepting;
 pub mod admission;
+pub mod crew;
 mod driving;
 mod ending;
 pub mod recorder;
@@ -35,6 +36,7 @@ use crate::time::Moment;
 use crate::token::{GENERATION_MASK, Token};
 use crate::transfer::{Failure, ListenerId, Manner, Parcel, Shortage, Side, SocketId};
 use admission::Admission;
+use crew::{Arrival, Crew};
 use recorder::Recorder;
 use seat::{Seat, Sockets};
 use stats::Stats;
@@ -68,8 +70,8 @@ pub struct Setup<L> {
     pub stats: Arc<Stats>,
     /// Which of the workers it is, from 0.
     pub index: usize,
-    /// How many there are.
-    pub workers: usize,
+    /// All of them.
+    pub crew: Arc<Crew>,
     /// Seeds jitter and random choices.
     pub seed: u64,
 }
@@ -137,6 +139,10 @@ pub struct Worker<P: Poller> {
     turned_away_ever: u32,
     /// Which local address was used last, where there are several.
     source: usize,
+    index: usize,
+    crew: Arc<Crew>,
+    /// Connections that others handed to us.
+    arrivals: Receiver<Arrival>,
 }
 
 /// A listening socket.
@@ -174,7 +180,7 @@ impl<P: Poller> Worker<P> {
         }
         let pool = |(at, pool)| {
             let (tallies, addresses) = (setup.board.pool(at), &setup.resolved[at]);
-            Pool::new(pool, tallies, addresses, setup.index, setup.workers)
+            Pool::new(pool, tallies, addresses, setup.index, setup.crew.workers())
         };
         Ok(Worker {
             pools: plan.pools.iter().enumerate().map(pool).collect(),
@@ -203,6 +209,9 @@ impl<P: Poller> Worker<P> {
             turned_away: 0,
             turned_away_ever: 0,
             source: 0,
+            index: setup.index,
+            arrivals: setup.crew.arrivals(setup.index),
+            crew: setup.crew,
         })
     }
 
@@ -229,6 +238,9 @@ impl<P: Poller> Worker<P> {
             self.kill_all(End::Drain);
         }
         self.accept_more();
+        while let Ok(arrival) = self.arrivals.try_recv() {
+            self.take_over(arrival);
+        }
         // After accepting, so that whoever was in a listener's queue is in before it closes.
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
@@ -268,6 +280,7 @@ impl<P: Poller> Worker<P> {
     /// Whether nobody is here, nobody waits, and nobody can come in or is on the way out.
     fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+            && self.crew.load(self.index) == 0
             && self.waiting.is_empty()
             && self.turned_away == 0
             && self.taps.iter().all(|tap| tap.accepting == Accepting::Closed)

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -600,6 +601,14 @@ impl Poller for SimPoller {
 
     fn compose(&mut self, bytes: &[u8]) -> Option<Parcel> {
         self.store.compose(bytes)
+    }
+
+    fn part(&mut self, _: SocketId) -> OwnedFd {
+        unreachable!("the only worker has nobody to hand a connection to")
+    }
+
+    fn adopt(&mut self, _: OwnedFd, _: Peer) -> SocketId {
+        unreachable!("the only worker is handed none")
     }
 
     fn settle(&mut self, socket: SocketId, _: &Lifelines) {

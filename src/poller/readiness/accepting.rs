@@ -32,9 +32,8 @@ impl<Q: Queue> Readiness<Q> {
     pub(super) fn accepted(&mut self, accepted: Result<(OwnedFd, Peer), Failure>) -> Outcome {
         match accepted {
             Ok((fd, peer)) => {
-                let is_tcp = peer != Peer::Unix;
-                let slot = self.insert(Socket::from(fd), Park::ACCEPTED, is_tcp, false);
-                Outcome::Accepted { socket: SocketId(slot), peer }
+                let socket = self.adopt(fd, peer);
+                Outcome::Accepted { socket, peer }
             }
             Err(failure) => Outcome::Failed(failure),
         }

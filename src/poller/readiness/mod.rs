@@ -347,6 +347,17 @@ impl<Q: Queue> Poller for Readiness<Q> {
         set_lifelines(&entry.socket, options);
     }
 
+    fn part(&mut self, socket: SocketId) -> OwnedFd {
+        let entry = self.entries.remove(socket.0 as usize);
+        debug_assert!(!entry.park.is_watched(), "nothing was asked of it yet");
+        entry.socket.into()
+    }
+
+    fn adopt(&mut self, fd: OwnedFd, peer: Peer) -> SocketId {
+        let is_tcp = peer != Peer::Unix;
+        SocketId(self.insert(Socket::from(fd), Park::ACCEPTED, is_tcp, false))
+    }
+
     fn condition(&mut self, socket: SocketId) -> Condition {
         // A socket that never waited is not watched yet; from now on its end is noticed.
         let watched = self.watch(socket.0, false);
