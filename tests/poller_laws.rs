@@ -75,6 +75,8 @@ macro_rules! laws {
                 a_push_after_fin_and_rst_finds_it_closed
                 a_half_closed_connection_goes_on
                 a_push_parked_behind_a_fin_goes_on
+                bytes_taken_in_ahead_are_pulled_in_order_by_either_lane
+                bytes_taken_in_ahead_end_with_their_socket
                 our_own_fin_leaves_the_other_direction
                 closing_unread_bytes_resets
                 the_condition_tells_of_bytes_not_taken

@@ -786,6 +786,72 @@ pub fn a_push_parked_behind_a_fin_goes_on<R: Rig>() {
     }
 }
 
+/// A poller may take bytes in before they are pulled; it must keep them for the lane that is asked for,
+/// in order, and be held back by a reader that does not pull.
+pub fn bytes_taken_in_ahead_are_pulled_in_order_by_either_lane<R: Rig>() {
+    let mut bench = Bench::<R>::new();
+    let (socket, hand) = bench.connected(Kind::Tcp);
+    let bytes = pattern(600);
+    let mut got = Vec::new();
+    for (at, chunk) in bytes.chunks(100).enumerate() {
+        // Parked first, so that a poller that would rather receive by itself does.
+        let lane = LANES[at / 2 % 2];
+        let pull = bench.start(Op::Pull { from: socket, lane });
+        (0..3).for_each(|_| bench.turn());
+        assert!(bench.still_flying(pull), "nothing was sent yet");
+        bench.send(hand, chunk);
+        let Outcome::Pulled { parcel, .. } = bench.outcome(pull) else { panic!("bytes came") };
+        got.extend(bench.contents(parcel));
+        while got.len() < (at + 1) * 100 {
+            got.extend(drain(&mut bench, socket, lane, (at + 1) * 100 - got.len()));
+        }
+    }
+    assert!(got == bytes, "in order");
+
+    // Nobody pulls: what the sender can get rid of is bounded.
+    let mut sent = 0;
+    for _ in 0..200 {
+        sent += bench.rig.send(hand, &pattern(64 * 1024));
+        bench.turn();
+    }
+    let all: Vec<u8> = drain(&mut bench, socket, Lane::Buffer, sent);
+    assert_eq!(all.len(), sent, "not a byte was lost");
+    bench.rig.finish(hand);
+    assert!(matches!(bench.run(Op::Pull { from: socket, lane: Lane::Buffer }), Outcome::Ended));
+    bench.shut(socket);
+    bench.rest(0);
+}
+
+/// Closed with bytes taken in and not pulled, and with an RST behind them.
+pub fn bytes_taken_in_ahead_end_with_their_socket<R: Rig>() {
+    for reset in [false, true] {
+        let mut bench = Bench::<R>::new();
+        let (socket, hand) = bench.connected(Kind::Tcp);
+        for _ in 0..3 {
+            let pull = bench.start(Op::Pull { from: socket, lane: Lane::Buffer });
+            (0..3).for_each(|_| bench.turn());
+            bench.send(hand, b"a question");
+            let Outcome::Pulled { parcel, .. } = bench.outcome(pull) else { panic!("it came") };
+            assert_eq!(bench.contents(parcel), b"a question");
+        }
+        let pull = bench.start(Op::Pull { from: socket, lane: Lane::Buffer });
+        (0..3).for_each(|_| bench.turn());
+        bench.rig.poller().cancel(pull);
+        assert!(matches!(bench.outcome(pull), Outcome::Cancelled));
+        bench.send(hand, b"nobody asked");
+        (0..3).for_each(|_| bench.turn());
+        if reset {
+            bench.rig.reset(hand);
+            (0..3).for_each(|_| bench.turn());
+            assert_eq!(drain(&mut bench, socket, Lane::Buffer, 12), b"nobody asked");
+            let end = bench.run(Op::Pull { from: socket, lane: Lane::Buffer });
+            assert!(matches!(end, Outcome::Failed(Failure::Reset)), "{end:?}");
+        }
+        bench.shut(socket);
+        bench.rest(0);
+    }
+}
+
 pub fn our_own_fin_leaves_the_other_direction<R: Rig>() {
     for kind in KINDS {
         for lane in LANES {

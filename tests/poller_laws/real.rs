@@ -328,7 +328,7 @@ impl Real for OldRing {
     }
 
     fn open(buffers: usize, pipes: usize) -> Uring {
-        let old = Features { deferred: false, cooperative: false, multishot_accept: false };
+        let old = Features { deferred: false, multishot_accept: false, multishot_receive: false };
         ring(old, buffers, pipes)
     }
 

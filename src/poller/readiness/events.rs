@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use socket2::Socket;
 
-use super::queue::{Key, Queue};
+use super::queue::{Key, News, Queue};
 use crate::net::{Listener, Peer};
 use crate::poller::park::{Edge, Park};
 use crate::poller::{Waker, errno, kernel};
@@ -107,7 +107,7 @@ impl Queue for Events {
         }
     }
 
-    fn edges(&mut self, mut tell: impl FnMut(Key, Edge)) {
+    fn news(&mut self, mut tell: impl FnMut(Key, News)) {
         for event in &self.events {
             if event.token() == WAKER {
                 continue;
@@ -124,7 +124,7 @@ impl Queue for Events {
                 urgent: is_urgent(event),
                 ..Edge::default()
             };
-            tell(key(event.token()), edge);
+            tell(key(event.token()), News::Edge(edge));
         }
     }
 

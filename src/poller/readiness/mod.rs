@@ -12,6 +12,7 @@ mod connecting;
 mod events;
 mod moving;
 pub mod queue;
+mod streams;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
@@ -30,7 +31,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use super::arena::Arena;
 use super::errno;
 use super::kernel;
-use super::park::Park;
+use super::park::{Edge, Park};
 use super::pipes::Pipes;
 use super::{
     Completion, Condition, ConnectOptions, Gauges, Lifelines, Op, Outcome, Poller, Sent, Waker,
@@ -41,7 +42,8 @@ use crate::token::Token;
 use crate::transfer::{Failure, Lane, ListenerId, Manner, Parcel, SocketId};
 pub use events::Events;
 pub(super) use events::accept;
-use queue::{GENERATION_BITS, Key, LISTENER, Queue};
+use queue::{GENERATION_BITS, Key, LISTENER, News, Queue, Received};
+use streams::{Found, Piece, Stream};
 
 /// How much a [`Readiness`] may use.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,12 @@ pub struct Readiness<Q = Events> {
     ready: VecDeque<Key>,
     /// Sockets whose watch ended, to be watched again.
     unwatched: Vec<u32>,
+    /// What the queue receives by itself, by slot.
+    streams: Vec<Stream>,
+    /// What it has just told.
+    received: Vec<(Key, Received)>,
+    /// What it received and nobody has pulled.
+    pieces: Slab<Piece>,
     /// Pulls waiting for a buffer, first come first served.
     starved: VecDeque<Key>,
     starved_ever: u64,
@@ -181,6 +189,9 @@ impl<Q: Queue> Readiness<Q> {
             done: VecDeque::new(),
             ready: VecDeque::new(),
             unwatched: Vec::new(),
+            streams: Vec::new(),
+            received: Vec::new(),
+            pieces: Slab::new(),
             starved: VecDeque::new(),
             starved_ever: 0,
             generation: 0,
@@ -360,7 +371,7 @@ impl<Q: Queue> Poller for Readiness<Q> {
 
     fn condition(&mut self, socket: SocketId) -> Condition {
         // A socket that never waited is not watched yet; from now on its end is noticed.
-        let watched = self.watch(socket.0, false);
+        let watched = if self.is_streamed(socket.0) { Ok(()) } else { self.watch(socket.0, false) };
         let entry = self.entry(socket.0);
         if entry.park.is_broken() && entry.failed.is_none() {
             // Asking takes the error away from the pull that comes later, so it is kept for it.
@@ -394,6 +405,9 @@ impl<Q: Queue> Poller for Readiness<Q> {
             Some(Moment::NEVER) | None => None,
             Some(deadline) => Some(deadline.since(self.read_clock())),
         };
+        if Q::RECEIVES {
+            self.provide();
+        }
         self.queue.wait(timeout)?;
         self.take_edges();
         self.now = self.now.max(self.read_clock());
@@ -424,10 +438,11 @@ impl<Q: Queue> Poller for Readiness<Q> {
     }
 
     fn gauges(&self) -> Gauges {
-        let (buffers, pipes) = (self.arena.lent(), self.pipes.lent());
+        let buffers = self.arena.lent() - self.queue.buffers_lent();
+        let pipes = self.pipes.lent();
         Gauges {
             sockets: self.entries.len(),
-            parcels: buffers + pipes,
+            parcels: buffers - self.pieces.len() + pipes,
             buffers,
             pipes,
             starved: self.starved_ever,

@@ -7,18 +7,33 @@ impl<Q: Queue> Readiness<Q> {
         let entry = self.entry(from.0);
         debug_assert!(entry.pull.is_none(), "one pull at a time on a socket");
         entry.lane = lane;
-        if entry.park.is_readable() {
+        if self.is_streamed(from.0) {
+            match self.pull_stream(from.0) {
+                Found::Outcome(outcome) => return Some(outcome),
+                Found::Nothing => {
+                    self.entry(from.0).pull = Some(token);
+                    return None;
+                }
+                Found::Socket => {}
+            }
+        }
+        if self.entry(from.0).park.is_readable() {
             let outcome = self.try_pull(from.0);
             if outcome.is_some() {
                 return outcome;
             }
         }
         self.entry(from.0).pull = Some(token);
-        if let Err(error) = self.watch(from.0, false) {
+        if let Err(error) = self.await_bytes(from.0) {
             self.entry(from.0).pull = None;
             return Some(Outcome::Failed(errno::failure(&error)));
         }
         None
+    }
+
+    /// Has the queue tell of bytes for a pull that waits, or take them in.
+    pub(super) fn await_bytes(&mut self, slot: u32) -> io::Result<()> {
+        if self.start_stream(slot) { Ok(()) } else { self.watch(slot, false) }
     }
 
     pub(super) fn try_pull(&mut self, slot: u32) -> Option<Outcome> {
@@ -63,6 +78,7 @@ impl<Q: Queue> Readiness<Q> {
                 last = entry.park.is_finished();
                 entry.park.fell_short();
             }
+            entry.park.pulled();
             return Some(Outcome::Pulled {
                 parcel: Parcel::new(Lane::Buffer, buffer, 0, len),
                 last,

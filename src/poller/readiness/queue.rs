@@ -33,6 +33,37 @@ pub const GENERATION_BITS: u32 = 28;
 /// In a generation: the slot is a listener's.
 pub const LISTENER: u32 = 1 << 31;
 
+/// What a queue tells of a socket.
+#[derive(Clone, Copy, Debug)]
+pub enum News {
+    /// Something has happened to it.
+    Edge(Edge),
+    /// The queue took bytes in.
+    Received(Received),
+}
+
+/// What a queue took in by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// The buffer it is in, which is the poller's again.
+    pub slot: Option<u32>,
+    /// How many bytes.
+    pub len: u32,
+    /// Nothing more will be received unless it is asked for.
+    pub over: bool,
+    /// The connection has ended behind these bytes: by FIN, or as it says.
+    pub end: Option<Result<(), Failure>>,
+}
+
+/// A buffer, for a kernel that writes to it later.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Its first byte.
+    pub start: *mut u8,
+    /// How many bytes it has.
+    pub len: u32,
+}
+
 /// Tells of edges: that something has happened to a socket since it was last told of.
 ///
 /// A connection is watched for bytes from the first operation on that has to wait, and for room when one
@@ -50,6 +81,34 @@ pub trait Queue: Sized {
         watched: Park,
         for_write: bool,
     ) -> io::Result<()>;
+
+    /// Whether this queue can take bytes in by itself.
+    const RECEIVES: bool = false;
+
+    /// Takes in what comes for a connection from now on, until that is over, and tells of it. `false`:
+    /// it cannot, and the connection must be watched.
+    fn receive(&mut self, _socket: BorrowedFd<'_>, _key: Key) -> bool {
+        false
+    }
+
+    /// Asks for that to be over. What was taken in until then is still told.
+    fn stop_receiving(&mut self, _key: Key) {}
+
+    /// Watches a connection no longer for bytes.
+    fn unwatch(&mut self, _key: Key) {}
+
+    /// How many more buffers to receive into it has a use for.
+    fn buffers_wanted(&self) -> usize {
+        0
+    }
+
+    /// How many it has.
+    fn buffers_lent(&self) -> usize {
+        0
+    }
+
+    /// Lends it one, until it tells of bytes in it.
+    fn provide(&mut self, _slot: u16, _memory: Memory) {}
 
     /// Takes a connection out and closes it: no later than the next [`wait`](Queue::wait).
     fn close(&mut self, socket: Socket, key: Key, watched: Park);
@@ -79,8 +138,8 @@ pub trait Queue: Sized {
     /// When the kernel's queue itself fails.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// Tells of the edges that the last [`wait`](Queue::wait) brought.
-    fn edges(&mut self, tell: impl FnMut(Key, Edge));
+    /// Tells what the last [`wait`](Queue::wait) brought.
+    fn news(&mut self, tell: impl FnMut(Key, News));
 
     /// A handle by which other threads end a [`wait`](Queue::wait).
     fn waker(&self) -> Waker;

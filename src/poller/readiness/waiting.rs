@@ -4,8 +4,15 @@ use super::*;
 
 impl<Q: Queue> Readiness<Q> {
     pub(super) fn take_edges(&mut self) {
-        let Readiness { queue, listeners, entries, ready, unwatched, .. } = self;
-        queue.edges(|key, edge| {
+        let Readiness { queue, listeners, entries, ready, unwatched, received, .. } = self;
+        queue.news(|key, news| {
+            let edge = match news {
+                News::Edge(edge) => edge,
+                News::Received(bytes) => {
+                    received.push((key, bytes));
+                    return;
+                }
+            };
             if key.is_listener() {
                 let generation = key.generation & !LISTENER;
                 if let Some(tap) = listeners.get_mut(key.slot as usize)
@@ -24,7 +31,15 @@ impl<Q: Queue> Readiness<Q> {
                 }
             }
         });
+        if !self.received.is_empty() {
+            let mut received = std::mem::take(&mut self.received);
+            received.drain(..).for_each(|(key, bytes)| self.received(key, bytes));
+            self.received = received;
+        }
         while let Some(slot) = self.unwatched.pop() {
+            if self.is_streamed(slot) {
+                continue;
+            }
             let for_write = !matches!(self.entry(slot).out, Out::Nothing);
             // It cannot fail where a watch ends by itself.
             let _ = self.watch(slot, for_write);
@@ -61,10 +76,24 @@ impl<Q: Queue> Readiness<Q> {
         }
         let entry = self.entries.get_mut(key.slot as usize)?;
         let token = entry.pull?;
-        if !entry.park.is_readable() {
+        if self.is_streamed(key.slot) {
+            match self.pull_stream(key.slot) {
+                Found::Outcome(outcome) => {
+                    self.entry(key.slot).pull = None;
+                    return Some(Completion { token, outcome });
+                }
+                Found::Nothing => return None,
+                Found::Socket => {}
+            }
+        }
+        if !self.entry(key.slot).park.is_readable() {
             return None;
         }
-        let outcome = self.try_pull(key.slot)?;
+        let Some(outcome) = self.try_pull(key.slot) else {
+            // It is watched already, or was received from.
+            let _ = self.await_bytes(key.slot);
+            return None;
+        };
         self.entry(key.slot).pull = None;
         Some(Completion { token, outcome })
     }
@@ -121,6 +150,7 @@ impl<Q: Queue> Readiness<Q> {
             let _ = entry.socket.set_linger(Some(Duration::ZERO));
         }
         let key = Key { slot: socket.0, generation: entry.generation };
+        self.end_stream(key);
         self.queue.close(entry.socket, key, entry.park);
         let before = self.done.len();
         if let Some(pull) = entry.pull {

@@ -19,7 +19,7 @@ use crate::net::{Listener, Peer};
 use crate::poller::errno;
 use crate::poller::park::Edge;
 use crate::poller::readiness::accept;
-use crate::poller::readiness::queue::{Key, LISTENER};
+use crate::poller::readiness::queue::{Key, LISTENER, News};
 use crate::transfer::Failure;
 
 /// The listening sockets, by slot.
@@ -75,7 +75,7 @@ impl Doors {
         key: Key,
         result: i32,
         more: bool,
-        tell: &mut impl FnMut(Key, Edge),
+        tell: &mut impl FnMut(Key, News),
     ) {
         let accepted = u32::try_from(result).map_err(|_| -result);
         let Some(door) = self.door(key) else {
@@ -95,14 +95,14 @@ impl Doors {
                 door.inbox.push_back(Err(errno::failure(&error)));
             }
         }
-        tell(door_key(key), READABLE);
+        tell(door_key(key), News::Edge(READABLE));
     }
 
     /// A poll has something to say.
-    pub(super) fn polled(&mut self, key: Key, more: bool, tell: &mut impl FnMut(Key, Edge)) {
+    pub(super) fn polled(&mut self, key: Key, more: bool, tell: &mut impl FnMut(Key, News)) {
         let Some(door) = self.door(key) else { return };
         door.polled &= more;
-        tell(door_key(key), READABLE);
+        tell(door_key(key), News::Edge(READABLE));
     }
 
     /// Resets connections that nobody took, here or among the completions.

@@ -9,10 +9,10 @@ use io_uring::{IoUring, Probe, opcode};
 pub struct Features {
     /// Completions are worked off when we ask for them, on our thread (Linux 6.1).
     pub deferred: bool,
-    /// No interrupt for every completion (Linux 5.19); what is left of `deferred` before 6.1.
-    pub cooperative: bool,
-    /// One entry accepts until it is taken back (Linux 5.19). Otherwise accept(2), by poll.
+    /// One entry accepts until it is taken back. Otherwise accept(2), by poll.
     pub multishot_accept: bool,
+    /// One entry receives until it is taken back, into buffers it chooses (Linux 6.0).
+    pub multishot_receive: bool,
 }
 
 impl Features {
@@ -20,26 +20,24 @@ impl Features {
     ///
     /// # Errors
     /// When there is no io_uring (ENOSYS), when it is refused (EPERM: seccomp, or
-    /// `kernel.io_uring_disabled`), and when it lacks multishot polls or completions that are left
-    /// out on success (both are there from Linux 5.17 on).
+    /// `kernel.io_uring_disabled`), and when it is older than Linux 5.19: what is taken back must be
+    /// told by its user data, every one of them.
     pub fn probe() -> io::Result<Features> {
-        let best = Features { deferred: true, cooperative: true, multishot_accept: true };
+        let best = Features { deferred: true, multishot_accept: true, multishot_receive: true };
+        // Multishot receives came with 6.0, and deferring with 6.1; which of them are known is heard
+        // when they are tried.
         let without_deferring = Features { deferred: false, ..best };
-        let plain = Features { deferred: false, cooperative: false, multishot_accept: false };
-        let mut refusal = None;
-        for features in [best, without_deferring, plain] {
+        for features in [best, without_deferring] {
             match features.build(8, 8) {
                 Ok(ring) => {
                     check(&ring)?;
                     return Ok(features);
                 }
-                Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => {
-                    refusal = Some(error);
-                }
+                Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(refusal.unwrap_or_else(|| io::ErrorKind::Unsupported.into()))
+        Err(too_old())
     }
 
     /// A ring, disabled.
@@ -49,12 +47,10 @@ impl Features {
         if self.deferred {
             // Without the flag in memory we could not tell that there is work without a system call.
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-        } else if self.cooperative {
+        } else {
             builder.setup_coop_taskrun().setup_taskrun_flag();
         }
-        if self.cooperative {
-            builder.setup_submit_all();
-        }
+        builder.setup_submit_all();
         builder.build(entries)
     }
 }
@@ -67,17 +63,18 @@ fn check(ring: &IoUring) -> io::Result<()> {
         opcode::AsyncCancel::CODE,
         opcode::Close::CODE,
         opcode::Accept::CODE,
+        opcode::Recv::CODE,
     ];
     let params = ring.params();
     let complete = operations.iter().all(|&operation| probe.is_supported(operation))
         && params.is_feature_nodrop()
         && params.is_feature_ext_arg()
         && params.is_feature_skip_cqe_on_success();
-    if complete {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring of this kernel is too old"))
-    }
+    if complete { Ok(()) } else { Err(too_old()) }
+}
+
+fn too_old() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "io_uring of this kernel is older than Linux 5.19")
 }
 
 /// Whether a [`Uring`](super::Uring) can be made here, and if not, why.

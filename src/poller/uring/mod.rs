@@ -1,11 +1,16 @@
-//! The poller over io_uring (Linux).
+//! The poller over io_uring (Linux 5.19 and later).
 //!
-//! Operations on connections are still attempted by system calls of our own, as in
-//! [`readiness`](super::readiness): on Linux 6.18 a `recv` or `send` through the ring cost no less CPU than
-//! the call it replaced, and `IORING_OP_SPLICE` goes to a kernel thread every time. What the ring is
-//! better at is everything around them, and that is what it does here: connections come in by a multishot accept,
-//! sockets are watched by multishot polls, both are set up, taken back and closed by entries of the
-//! submission queue, and one `io_uring_enter` per turn hands all of them in and waits.
+//! What the ring is better at is everything around a transfer, and small pieces that keep coming; so
+//! that is what it does, under the poller of [`readiness`](super::readiness):
+//!
+//! - connections come in by a multishot accept (`doors`);
+//! - a connection that goes on speaking is received from by the ring, into buffers it chooses
+//!   itself (`receiving`): no watch, no `recv`, and no buffer while it is silent;
+//! - other sockets are watched by multishot polls, and read, written and spliced by calls of our own. A
+//!   `send` through the ring cost as much CPU as the call in prototypes on Linux 6.18, and `IORING_OP_SPLICE`
+//!   goes to a kernel thread every time;
+//! - polls, receives and closes are entries of the submission queue, and one `io_uring_enter` per
+//!   turn hands all of them in and waits.
 //!
 //! **Order.** A socket is closed by an entry behind the one that takes its poll back, because an armed
 //! poll holds the socket open and no FIN goes out; a completion that comes later than that carries a
@@ -16,6 +21,7 @@
 
 mod doors;
 mod features;
+mod receiving;
 
 use std::fmt;
 use std::io;
@@ -31,12 +37,13 @@ use socket2::Socket;
 
 use super::Waker;
 use super::park::{Edge, Park};
-use super::readiness::queue::{GENERATION_BITS, Key, Queue};
+use super::readiness::queue::{GENERATION_BITS, Key, Memory, News, Queue};
 use super::readiness::{Readiness, Settings};
 use crate::net::{Listener, Peer};
 use crate::transfer::Failure;
 use doors::Doors;
 pub use features::{Features, available};
+use receiving::{Buffers, GROUP};
 
 /// The poller over io_uring.
 pub type Uring = Readiness<Ring>;
@@ -67,6 +74,8 @@ pub struct Ring {
     features: Features,
     enabled: bool,
     doors: Doors,
+    /// What the kernel may receive into; `None` where it cannot.
+    buffers: Option<Buffers>,
     waker: Arc<EventFd>,
     peers: Peers,
 }
@@ -90,8 +99,11 @@ impl Ring {
         entries: u32,
         completions: u32,
     ) -> io::Result<Ring> {
+        let ring = features.build(entries, completions)?;
+        let buffers = features.multishot_receive.then(|| Buffers::register(&ring).ok()).flatten();
         let mut ring = Ring {
-            ring: features.build(entries, completions)?,
+            ring,
+            buffers,
             features,
             enabled: false,
             doors: Doors::default(),
@@ -143,7 +155,9 @@ impl Ring {
 
     /// Takes back a poll or an accept. Its last completion still comes.
     fn take_back(&mut self, user_data: u64) {
-        let remove = opcode::AsyncCancel::new(user_data).build();
+        // All of them: a poll that ended may have been set up again before we heard of its end.
+        let which = CancelBuilder::user_data(user_data).all();
+        let remove = opcode::AsyncCancel2::new(which).build();
         self.push(remove.user_data(kind::NOBODY).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
@@ -179,6 +193,34 @@ impl Queue for Ring {
             self.push(poll.user_data(kind::ROOM | user_data(key)));
         }
         Ok(())
+    }
+
+    const RECEIVES: bool = true;
+
+    fn receive(&mut self, socket: BorrowedFd<'_>, key: Key) -> bool {
+        self.start_receiving(socket, key)
+    }
+
+    fn stop_receiving(&mut self, key: Key) {
+        self.take_back(kind::RECEIVE | user_data(key));
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        self.take_back(kind::BYTES | user_data(key));
+    }
+
+    fn buffers_wanted(&self) -> usize {
+        self.buffers.as_ref().map_or(0, Buffers::wanted)
+    }
+
+    fn buffers_lent(&self) -> usize {
+        self.buffers.as_ref().map_or(0, Buffers::lent)
+    }
+
+    fn provide(&mut self, slot: u16, memory: Memory) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.provide(slot, memory);
+        }
     }
 
     fn close(&mut self, socket: Socket, key: Key, watched: Park) {
@@ -238,15 +280,24 @@ impl Queue for Ring {
         }
     }
 
-    fn edges(&mut self, mut tell: impl FnMut(Key, Edge)) {
+    fn news(&mut self, mut tell: impl FnMut(Key, News)) {
         let mut lost_waker = false;
-        for completion in self.ring.completion() {
+        while let Some(completion) = {
+            let next = self.ring.completion().next();
+            next
+        } {
             let (user_data, result) = (completion.user_data(), completion.result());
             let more = cqueue::more(completion.flags());
             let key = key(user_data);
             match user_data & kind::MASK {
-                kind::BYTES => tell(key, Edge { unwatched: !more, ..edge(result) }),
-                kind::ROOM => tell(key, Edge { unwatched_for_write: !more, ..edge(result) }),
+                kind::BYTES => tell(key, News::Edge(Edge { unwatched: !more, ..edge(result) })),
+                kind::ROOM => {
+                    tell(key, News::Edge(Edge { unwatched_for_write: !more, ..edge(result) }));
+                }
+                kind::RECEIVE => {
+                    let received = self.received(&completion);
+                    tell(key, News::Received(received));
+                }
                 kind::ACCEPT => self.doors.accepted(key, result, more, &mut tell),
                 kind::DOOR => self.doors.polled(key, more, &mut tell),
                 kind::WAKER => lost_waker = !more,
@@ -275,6 +326,7 @@ impl Drop for Ring {
         if self.enabled {
             let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         }
+        let _ = self.ring.submitter().unregister_buf_ring(GROUP);
         self.doors.forget_all(self.ring.completion());
     }
 }
@@ -319,6 +371,8 @@ mod kind {
     /// A listener's poll, where it is accepted from by hand.
     pub(super) const DOOR: u64 = 4 << 60;
     pub(super) const WAKER: u64 = 5 << 60;
+    /// Bytes of a connection.
+    pub(super) const RECEIVE: u64 = 6 << 60;
 }
 
 /// A key without its listener bit, which the kind of the completion says.
