@@ -83,13 +83,12 @@ impl Readiness {
         first: Option<Parcel>,
     ) -> Option<Outcome> {
         if let Err(error) = self.watch(slot, true) {
-            drop(self.entries.remove(slot as usize));
+            drop(self.entries.remove(slot));
             let failure = Some(errno::failure(&error));
             return Some(Outcome::NotConnected { failure, first });
         }
-        let entry = self.entry(slot);
-        entry.park.filled();
-        entry.out = Out::Connect { token, first };
+        self.entry(slot).park.filled();
+        self.entries.put_out(slot, Out::Connect { token, first });
         self.connecting.insert(token, slot);
         None
     }
@@ -118,9 +117,8 @@ impl Readiness {
                 Some(outcome)
             }
             Attempt::Waits(first) => {
-                let entry = self.entry(slot);
-                entry.park.filled();
-                entry.out = Out::Connect { token, first };
+                self.entry(slot).park.filled();
+                self.entries.put_out(slot, Out::Connect { token, first });
                 None
             }
         }
@@ -142,7 +140,7 @@ impl Readiness {
         error: &io::Error,
         first: Option<Parcel>,
     ) -> Outcome {
-        drop(self.entries.remove(slot as usize));
+        drop(self.entries.remove(slot));
         // EPIPE: it stood for a moment and was reset before it took a byte.
         let failure = match errno::failure(error) {
             Failure::Closed => Failure::Reset,

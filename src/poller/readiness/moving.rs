@@ -5,26 +5,25 @@ use super::*;
 impl Readiness {
     pub(super) fn pull(&mut self, token: Token, from: SocketId, lane: Lane) -> Option<Outcome> {
         let entry = self.entry(from.0);
-        debug_assert!(entry.pull.is_none(), "one pull at a time on a socket");
-        entry.lane = lane;
+        debug_assert!(entry.pull().is_none(), "one pull at a time on a socket");
         if entry.park.is_readable() {
-            let outcome = self.try_pull(from.0);
+            let outcome = self.try_pull(from.0, lane);
             if outcome.is_some() {
                 return outcome;
             }
         }
-        self.entry(from.0).pull = Some(token);
+        self.entry(from.0).put_pull(token, lane);
         if let Err(error) = self.watch(from.0, false) {
-            self.entry(from.0).pull = None;
+            self.entry(from.0).take_pull();
             return Some(Outcome::Failed(errno::failure(&error)));
         }
         None
     }
 
-    pub(super) fn try_pull(&mut self, slot: u32) -> Option<Outcome> {
-        let entry = &self.entries[slot as usize];
-        if entry.lane == Lane::Pipe
-            && entry.splices
+    pub(super) fn try_pull(&mut self, slot: u32, lane: Lane) -> Option<Outcome> {
+        let entry = self.entries.entry(slot);
+        if lane == Lane::Pipe
+            && entry.traits.splices()
             && !entry.park.is_urgent()
             && let Some(pipe) = self.pipes.lend(self.now)
         {
@@ -34,13 +33,12 @@ impl Readiness {
     }
 
     pub(super) fn copy_in(&mut self, slot: u32) -> Option<Outcome> {
-        let entry = &mut self.entries[slot as usize];
         // Whoever waits for a buffer comes first.
-        let may_lend = self.starved.is_empty() || entry.starving == Starving::Served;
+        let may_lend = self.starved.is_empty() || self.entries.starving(slot) == Starving::Served;
         let Some(buffer) = may_lend.then(|| self.arena.lend()).flatten() else {
-            if entry.starving == Starving::No {
-                entry.starving = Starving::Queued;
-                let generation = entry.generation;
+            if self.entries.starving(slot) == Starving::No {
+                self.entries.starve(slot, Starving::Queued);
+                let generation = self.entry(slot).generation;
                 self.starved.push_back(Key { slot, generation });
                 self.starved_ever += 1;
             }
@@ -48,7 +46,7 @@ impl Readiness {
         };
         let space = self.arena.slot_mut(buffer);
         let room = space.len();
-        let entry = &mut self.entries[slot as usize];
+        let entry = self.entries.entry_mut(slot);
         let read = loop {
             match (&entry.socket).read(space) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -76,7 +74,7 @@ impl Readiness {
     pub(super) fn splice_in(&mut self, slot: u32, pipe: u32) -> Option<Outcome> {
         use nix::fcntl::{SpliceFFlags, splice};
 
-        let entry = &self.entries[slot as usize];
+        let entry = self.entries.entry(slot);
         let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
         let moved = loop {
             let target = &self.pipes.pipe(pipe).write;
@@ -97,7 +95,7 @@ impl Readiness {
         self.pipes.give_back(pipe);
         match &moved {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.entry(slot).splices = false;
+                self.entry(slot).traits.refused_splice();
                 self.copy_in(slot)
             }
             // The end, or the mark of urgent data with FIN somewhere behind it: only a read tells.
@@ -117,12 +115,11 @@ impl Readiness {
         slot: u32,
         result: io::Result<usize>,
     ) -> Option<Outcome> {
-        let entry = self.entry(slot);
         match result {
             // Behind a failure that a push was told, the end of the queue is no FIN.
-            Ok(_) => Some(entry.failed.map_or(Outcome::Ended, Outcome::Failed)),
+            Ok(_) => Some(self.entries.failed(slot).map_or(Outcome::Ended, Outcome::Failed)),
             Err(error) if would_block(&error) => {
-                entry.park.drained();
+                self.entry(slot).park.drained();
                 None
             }
             Err(error) => Some(Outcome::Failed(errno::failure(&error))),
@@ -159,14 +156,13 @@ impl Readiness {
             }
             Err((error, parcel)) => {
                 self.release(parcel);
-                let entry = self.entry(slot);
                 // The kernel says EPIPE from its second answer on, whatever it said at first.
-                let failure = match (errno::failure(&error), entry.failed) {
+                let failure = match (errno::failure(&error), self.entries.failed(slot)) {
                     (Failure::Closed, Some(earlier)) => earlier,
                     (failure, _) => failure,
                 };
                 if failure != Failure::Closed && !failure.is_local() {
-                    entry.failed = Some(failure);
+                    self.entries.fail(slot, failure);
                 }
                 Some(Outcome::Failed(failure))
             }
@@ -185,7 +181,7 @@ impl Readiness {
             self.release(parcel);
             return Some(Outcome::Failed(errno::failure(&error)));
         }
-        self.entry(slot).out = Out::Push { token, parcel, last };
+        self.entries.put_out(slot, Out::Push { token, parcel, last });
         None
     }
 
@@ -196,14 +192,9 @@ impl Readiness {
         parcel: Parcel,
         last: bool,
     ) -> Result<Sent, (io::Error, Parcel)> {
-        let entry = &mut self.entries[slot as usize];
-        match entry.nodelay {
-            Nodelay::Settled => {}
-            Nodelay::BeforeSecondPush => entry.nodelay = Nodelay::BeforeNextPush,
-            Nodelay::BeforeNextPush => {
-                let _ = entry.socket.set_tcp_nodelay(true);
-                entry.nodelay = Nodelay::Settled;
-            }
+        let entry = self.entries.entry_mut(slot);
+        if entry.traits.pushes() {
+            let _ = entry.socket.set_tcp_nodelay(true);
         }
         let result = loop {
             let result = match parcel.lane() {

@@ -21,7 +21,7 @@ impl Readiness {
                 }
                 continue;
             }
-            let Some(entry) = self.entries.get_mut(key.slot as usize) else { continue };
+            let Some(entry) = self.entries.get_mut(key.slot) else { continue };
             if entry.generation != key.generation {
                 continue;
             }
@@ -46,35 +46,35 @@ impl Readiness {
         if key.generation & LISTENER != 0 {
             return self.attempt_accept(key);
         }
-        let entry = self.entries.get_mut(key.slot as usize)?;
+        let entry = self.entries.get_mut(key.slot)?;
         if entry.generation != key.generation {
             return None;
         }
-        if entry.park.is_writable() && !matches!(entry.out, Out::Nothing) {
-            let pulls = entry.pull.is_some() && entry.park.is_readable();
-            let (token, outcome) = match std::mem::replace(&mut entry.out, Out::Nothing) {
-                Out::Nothing => unreachable!("something waits for room"),
+        if entry.park.is_writable() && entry.may_want_room() {
+            let pulls = entry.pull().is_some() && entry.park.is_readable();
+            let attempted = match self.entries.take_out(key.slot) {
+                Out::Nothing => None,
                 Out::Push { token, parcel, last } => {
-                    (token, self.try_push(key.slot, token, parcel, last))
+                    Some((token, self.try_push(key.slot, token, parcel, last)))
                 }
                 Out::Connect { token, first } => {
-                    (token, self.continue_connect(key.slot, token, first))
+                    Some((token, self.continue_connect(key.slot, token, first)))
                 }
             };
-            if let Some(outcome) = outcome {
+            if let Some((token, Some(outcome))) = attempted {
                 if pulls {
                     self.ready.push_front(key);
                 }
                 return Some(Completion { token, outcome });
             }
         }
-        let entry = self.entries.get_mut(key.slot as usize)?;
-        let token = entry.pull?;
+        let entry = self.entries.get_mut(key.slot)?;
+        let (token, lane) = entry.pull()?;
         if !entry.park.is_readable() {
             return None;
         }
-        let outcome = self.try_pull(key.slot)?;
-        self.entry(key.slot).pull = None;
+        let outcome = self.try_pull(key.slot, lane)?;
+        self.entry(key.slot).take_pull();
         Some(Completion { token, outcome })
     }
 
@@ -94,17 +94,16 @@ impl Readiness {
     pub(super) fn attempt_starved(&mut self) -> Option<Completion> {
         while self.arena.has_room() {
             let key = self.starved.pop_front()?;
-            let Some(entry) = self.entries.get_mut(key.slot as usize) else { continue };
+            let Some(entry) = self.entries.get_mut(key.slot) else { continue };
             if entry.generation != key.generation {
                 continue;
             }
-            entry.starving = Starving::Served;
-            let token = entry.pull;
-            let outcome = token.and_then(|_| self.try_pull(key.slot));
-            let entry = self.entry(key.slot);
-            entry.starving = Starving::No;
-            if let (Some(token), Some(outcome)) = (token, outcome) {
-                entry.pull = None;
+            let pull = entry.pull();
+            self.entries.starve(key.slot, Starving::Served);
+            let outcome = pull.and_then(|(_, lane)| self.try_pull(key.slot, lane));
+            self.entries.starve(key.slot, Starving::No);
+            if let (Some((token, _)), Some(outcome)) = (pull, outcome) {
+                self.entry(key.slot).take_pull();
                 return Some(Completion { token, outcome });
             }
         }
@@ -125,16 +124,17 @@ impl Readiness {
         socket: SocketId,
         manner: Manner,
     ) -> Option<Outcome> {
-        let entry = self.entries.remove(socket.0 as usize);
-        if manner == Manner::Reset && entry.is_tcp {
+        let (mut entry, out) = self.entries.remove(socket.0);
+        let pull = entry.take_pull();
+        if manner == Manner::Reset && entry.traits.is_tcp() {
             let _ = entry.socket.set_linger(Some(Duration::ZERO));
         }
         drop(entry.socket); // which takes it out of the event queue, too
         let before = self.done.len();
-        if let Some(pull) = entry.pull {
+        if let Some(pull) = pull {
             self.done.push_back(Completion { token: pull, outcome: Outcome::Cancelled });
         }
-        match entry.out {
+        match out {
             Out::Nothing => {}
             Out::Push { token, parcel, .. } => {
                 self.release(parcel);
