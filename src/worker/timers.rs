@@ -18,6 +18,9 @@ pub struct Timers {
     occupied: [u64; LEVELS],
     /// The next tick that has not been looked at.
     tick: u64,
+    /// The first tick from there on at which a slot is to be looked at; [`u64::MAX`]: none has a
+    /// list. It is asked for every turn and rarely another one than before.
+    soonest: u64,
 }
 
 /// A place in a ring: of a list that begins and ends with its own node, an empty one with nothing
@@ -55,7 +58,7 @@ impl Default for Timers {
         let empty = |list| Node { next: list, prev: list, tick: 0 };
         let mut nodes = Vec::with_capacity(ROOM);
         nodes.extend((0..LISTS).map(empty));
-        Timers { nodes, occupied: [0; LEVELS], tick: 0 }
+        Timers { nodes, occupied: [0; LEVELS], tick: 0, soonest: u64::MAX }
     }
 }
 
@@ -94,10 +97,8 @@ impl Timers {
         if self.first(DUE).is_some() {
             return Moment::ZERO;
         }
-        let tick = (0..LEVELS).filter_map(|level| self.next_in(level)).min();
-        tick.map_or(Moment::NEVER, |tick| {
-            Moment::from_nanos(tick.saturating_mul(TICK.as_nanos() as u64))
-        })
+        // What is as far off as that multiplication saturates is as good as never.
+        Moment::from_nanos(self.soonest.saturating_mul(TICK.as_nanos() as u64))
     }
 
     /// One owner that is due at `now`, whose deadline is cleared; `None` when nobody is left.
@@ -108,14 +109,23 @@ impl Timers {
                 self.unlink(owner);
                 return Some(owner - LISTS);
             }
-            let (tick, level) =
-                (0..LEVELS).filter_map(|level| Some((self.next_in(level)?, level))).min()?;
-            if tick > now {
+            if self.soonest > now {
                 return None;
             }
+            let (tick, level) = self.next_list()?;
             self.tick = tick;
             self.sort_anew(level, slot_of(tick, level));
         }
+    }
+
+    /// The first tick at which a slot is to be looked at, and on which level.
+    fn next_list(&self) -> Option<(u64, usize)> {
+        (0..LEVELS).filter_map(|level| Some((self.next_in(level)?, level))).min()
+    }
+
+    /// Some slot has a list now that had none, or the other way round.
+    fn occupation_changed(&mut self) {
+        self.soonest = self.next_list().map_or(u64::MAX, |(tick, _)| tick);
     }
 
     /// The first tick at which a slot of `level` is to be looked at.
@@ -138,6 +148,7 @@ impl Timers {
         let mut owner = self.nodes[list as usize].next;
         self.nodes[list as usize] = Node { next: list, prev: list, tick: 0 };
         self.occupied[level] &= !(1 << slot);
+        self.occupation_changed();
         while owner != list {
             let next = self.nodes[owner as usize].next;
             self.link(owner);
@@ -154,8 +165,11 @@ impl Timers {
     /// Puts an owner that is in no list into the one of its tick.
     fn link(&mut self, owner: u32) {
         let list = self.list_for(self.nodes[owner as usize].tick);
-        if let Some((level, slot)) = slot_of_list(list) {
+        if let Some((level, slot)) = slot_of_list(list)
+            && self.occupied[level] & 1 << slot == 0
+        {
             self.occupied[level] |= 1 << slot;
+            self.occupation_changed();
         }
         let next = std::mem::replace(&mut self.nodes[list as usize].next, owner);
         self.nodes[next as usize].prev = owner;
@@ -193,6 +207,7 @@ impl Timers {
             && let Some((level, slot)) = slot_of_list(next)
         {
             self.occupied[level] &= !(1 << slot);
+            self.occupation_changed();
         }
     }
 }

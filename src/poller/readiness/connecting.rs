@@ -101,9 +101,8 @@ impl<Q: Queue> Readiness<Q> {
             let failure = Some(errno::failure(&error));
             return Some(Outcome::NotConnected { failure, first });
         }
-        let entry = self.entry(slot);
-        entry.park.filled();
-        entry.out = Out::Connect { token, first, early };
+        self.entry(slot).park.filled();
+        self.entries.put_out(slot, Out::Connect { token, first, early });
         self.connecting.insert(token, slot);
         None
     }
@@ -136,9 +135,8 @@ impl<Q: Queue> Readiness<Q> {
                 Some(outcome)
             }
             Attempt::Waits { first, early } => {
-                let entry = self.entry(slot);
-                entry.park.filled();
-                entry.out = Out::Connect { token, first, early };
+                self.entry(slot).park.filled();
+                self.entries.put_out(slot, Out::Connect { token, first, early });
                 // It is watched already, or may be: nothing is there that could fail.
                 let _ = self.watch(slot, true);
                 None

@@ -9,6 +9,7 @@
 
 mod accepting;
 mod connecting;
+mod entry;
 mod events;
 mod moving;
 pub mod queue;
@@ -40,6 +41,7 @@ use crate::net::{Address, Listener, Peer};
 use crate::time::Moment;
 use crate::token::Token;
 use crate::transfer::{Failure, Lane, ListenerId, Manner, Parcel, SocketId};
+use entry::{Entries, Entry, Out, Starving, Traits};
 pub use events::Events;
 pub(super) use events::accept;
 use queue::{GENERATION_BITS, Key, LISTENER, News, Queue, Received};
@@ -72,7 +74,7 @@ pub const PIPE_SIZE: usize = 512 * 1024;
 #[derive(Debug)]
 pub struct Readiness<Q = Events> {
     queue: Q,
-    entries: Slab<Entry>,
+    entries: Entries,
     listeners: Slab<Tap>,
     /// Connects that are parked, for [`Poller::cancel`].
     connecting: HashMap<Token, u32>,
@@ -97,61 +99,6 @@ pub struct Readiness<Q = Events> {
     origin: Instant,
     now: Moment,
     ephemeral: std::ops::RangeInclusive<u16>,
-}
-
-/// A connected or connecting socket.
-#[derive(Debug)]
-struct Entry {
-    socket: Socket,
-    generation: u32,
-    park: Park,
-    nodelay: Nodelay,
-    /// Inherits its keep-alive from the listener, or has none.
-    settled: bool,
-    splices: bool,
-    is_tcp: bool,
-    /// A failure that a push was told, for the pull that finds the queue empty behind it.
-    failed: Option<Failure>,
-    pull: Option<Token>,
-    lane: Lane,
-    starving: Starving,
-    out: Out,
-}
-
-/// Whether a pull waits for a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Starving {
-    No,
-    Queued,
-    /// It was taken off the queue and gets its buffer now.
-    Served,
-}
-
-/// What waits for room on a socket, or for its connection.
-#[derive(Debug)]
-enum Out {
-    Nothing,
-    /// `early` bytes of the first parcel went with the SYN (TCP Fast Open), and may be lost with it.
-    Connect {
-        token: Token,
-        first: Option<Parcel>,
-        early: Option<NonZeroU32>,
-    },
-    Push {
-        token: Token,
-        parcel: Parcel,
-        last: bool,
-    },
-}
-
-/// TCP_NODELAY is set before the second push: Nagle's algorithm cannot delay the first, because
-/// nothing is unacknowledged then, and a connection with one request is spared the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nodelay {
-    /// Set, inherited, or not wanted.
-    Settled,
-    BeforeSecondPush,
-    BeforeNextPush,
 }
 
 /// A listening socket.
@@ -181,7 +128,7 @@ impl<Q: Queue> Readiness<Q> {
     pub fn over(queue: Q, settings: Settings) -> Readiness<Q> {
         Readiness {
             queue,
-            entries: Slab::new(),
+            entries: Entries::new(),
             listeners: Slab::new(),
             connecting: HashMap::new(),
             arena: Arena::new(settings.buffer_size, settings.buffers_max),
@@ -208,29 +155,24 @@ impl<Q: Queue> Readiness<Q> {
 
     fn insert(&mut self, socket: Socket, park: Park, is_tcp: bool, nodelay: bool) -> u32 {
         let generation = self.next_generation();
-        self.entries.insert(Entry {
-            socket,
-            generation,
-            park: if is_tcp { park } else { park.unix() },
-            nodelay: if nodelay { Nodelay::BeforeSecondPush } else { Nodelay::Settled },
-            settled: INHERITS && park == Park::ACCEPTED,
-            splices: true,
-            is_tcp,
-            failed: None,
-            pull: None,
-            lane: Lane::Buffer,
-            starving: Starving::No,
-            out: Out::Nothing,
-        }) as u32
+        let mut traits = if is_tcp { Traits::TCP } else { Traits::UNIX };
+        if nodelay {
+            traits = traits.nodelay();
+        }
+        if INHERITS && park == Park::ACCEPTED {
+            traits = traits.settled();
+        }
+        let park = if is_tcp { park } else { park.unix() };
+        self.entries.insert(socket, generation, park, traits)
     }
 
     fn entry(&mut self, slot: u32) -> &mut Entry {
-        self.entries.get_mut(slot as usize).expect("a socket id is good until its close is over")
+        self.entries.entry_mut(slot)
     }
 
     /// Registers a socket whose operation has to wait, or widens its registration.
     fn watch(&mut self, slot: u32, for_write: bool) -> io::Result<()> {
-        let entry = &mut self.entries[slot as usize];
+        let entry = self.entries.entry_mut(slot);
         if entry.park.is_watched() && (!for_write || entry.park.is_watched_for_write()) {
             return Ok(());
         }
@@ -242,7 +184,7 @@ impl<Q: Queue> Readiness<Q> {
 
     /// Closes a socket that nothing is in flight on.
     fn discard(&mut self, slot: u32) {
-        let entry = self.entries.remove(slot as usize);
+        let (entry, _) = self.entries.remove(slot);
         let key = Key { slot, generation: entry.generation };
         self.queue.close(entry.socket, key, entry.park);
     }
@@ -287,8 +229,7 @@ impl<Q: Queue> Poller for Readiness<Q> {
 
     fn cancel(&mut self, token: Token) {
         if let Some(slot) = self.connecting.remove(&token) {
-            let out = std::mem::replace(&mut self.entry(slot).out, Out::Nothing);
-            let Out::Connect { first, .. } = out else {
+            let Out::Connect { first, .. } = self.entries.take_out(slot) else {
                 unreachable!("a parked connect is what its socket waits for")
             };
             self.discard(slot);
@@ -304,19 +245,12 @@ impl<Q: Queue> Poller for Readiness<Q> {
                 return;
             }
         }
-        let mut lost = None;
-        for (_, entry) in &mut self.entries {
-            if entry.pull == Some(token) {
-                entry.pull = None;
-                self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
-                return;
-            }
-            if matches!(entry.out, Out::Push { token: waits, .. } if waits == token) {
-                lost = Some(std::mem::replace(&mut entry.out, Out::Nothing));
-                break;
-            }
-        }
-        if let Some(Out::Push { parcel, .. }) = lost {
+        if let Some(slot) = self.entries.with_pull(token) {
+            self.entry(slot).take_pull();
+            self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
+        } else if let Some(slot) = self.entries.with_push(token)
+            && let Out::Push { parcel, .. } = self.entries.take_out(slot)
+        {
             self.release(parcel);
             self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
         }
@@ -351,15 +285,15 @@ impl<Q: Queue> Poller for Readiness<Q> {
 
     fn settle(&mut self, socket: SocketId, options: &Lifelines) {
         let entry = self.entry(socket.0);
-        if entry.settled || !entry.is_tcp {
+        if entry.traits.is_settled() {
             return;
         }
-        entry.settled = true;
+        entry.traits = entry.traits.settled();
         set_lifelines(&entry.socket, options);
     }
 
     fn part(&mut self, socket: SocketId) -> OwnedFd {
-        let entry = self.entries.remove(socket.0 as usize);
+        let (entry, _) = self.entries.remove(socket.0);
         debug_assert!(!entry.park.is_watched(), "nothing was asked of it yet");
         entry.socket.into()
     }
@@ -372,22 +306,24 @@ impl<Q: Queue> Poller for Readiness<Q> {
     fn condition(&mut self, socket: SocketId) -> Condition {
         // A socket that never waited is not watched yet; from now on its end is noticed.
         let watched = if self.is_streamed(socket.0) { Ok(()) } else { self.watch(socket.0, false) };
-        let entry = self.entry(socket.0);
-        if entry.park.is_broken() && entry.failed.is_none() {
+        let failed = self.entries.failed(socket.0);
+        let entry = self.entries.entry(socket.0);
+        if entry.park.is_broken() && failed.is_none() {
             // Asking takes the error away from the pull that comes later, so it is kept for it.
             // The kernel says EPIPE where FIN had come before the RST.
             if let Ok(Some(error)) = entry.socket.take_error() {
                 match errno::failure(&error) {
                     Failure::Closed => {}
-                    failure => entry.failed = Some(failure),
+                    failure => self.entries.fail(socket.0, failure),
                 }
             }
         }
         let broken = match watched {
-            Ok(()) => entry.failed,
+            Ok(()) => self.entries.failed(socket.0),
             Err(error) => Some(errno::failure(&error)),
         };
-        let unacknowledged = if entry.is_tcp {
+        let entry = self.entries.entry(socket.0);
+        let unacknowledged = if entry.traits.is_tcp() {
             kernel::unacknowledged(entry.socket.as_fd())
         } else {
             // What a Unix peer was sent is in its queue already and survives our close.

@@ -66,13 +66,11 @@ impl<Q: Queue> Readiness<Q> {
     }
 
     /// Has the queue receive for a pull that waits, if that suits the socket.
-    pub(super) fn start_stream(&mut self, slot: u32) -> bool {
-        let entry = &mut self.entries[slot as usize];
-        let suits = entry.is_tcp
-            && entry.lane == Lane::Buffer
-            && entry.starving == Starving::No
-            && entry.park.is_familiar();
-        if !Q::RECEIVES || !suits {
+    pub(super) fn start_stream(&mut self, slot: u32, lane: Lane) -> bool {
+        let starving = self.entries.starving(slot) != Starving::No;
+        let entry = self.entries.entry_mut(slot);
+        let suits = entry.traits.is_tcp() && entry.park.is_familiar();
+        if !Q::RECEIVES || lane != Lane::Buffer || starving || !suits {
             return false;
         }
         let key = Key { slot, generation: entry.generation };
@@ -92,8 +90,9 @@ impl<Q: Queue> Readiness<Q> {
     }
 
     /// Looks for the next piece of a stream, or its end.
-    pub(super) fn pull_stream(&mut self, slot: u32) -> Found {
-        let entry = &mut self.entries[slot as usize];
+    pub(super) fn pull_stream(&mut self, slot: u32, lane: Lane) -> Found {
+        let failed = self.entries.failed(slot);
+        let entry = self.entries.entry_mut(slot);
         let stream = &mut self.streams[slot as usize];
         if stream.first != NONE {
             let piece = self.pieces.remove(stream.first as usize);
@@ -102,14 +101,14 @@ impl<Q: Queue> Readiness<Q> {
             entry.park.pulled();
             return Found::Outcome(Outcome::Pulled {
                 parcel: Parcel::new(Lane::Buffer, piece.slot, 0, piece.len),
-                last: stream.first == NONE && stream.ended && entry.failed.is_none(),
+                last: stream.first == NONE && stream.ended && failed.is_none(),
             });
         }
         if stream.ended {
-            return Found::Outcome(entry.failed.map_or(Outcome::Ended, Outcome::Failed));
+            return Found::Outcome(failed.map_or(Outcome::Ended, Outcome::Failed));
         }
         match stream.state {
-            State::Receiving if entry.lane == Lane::Buffer => Found::Nothing,
+            State::Receiving if lane == Lane::Buffer => Found::Nothing,
             State::Receiving => {
                 stream.state = State::Stopping;
                 self.queue.stop_receiving(Key { slot, generation: entry.generation });
@@ -127,9 +126,10 @@ impl<Q: Queue> Readiness<Q> {
     /// Takes in what came, by itself, for the socket of `key`.
     pub(super) fn received(&mut self, key: Key, received: Received) {
         let Received { slot, len, over, end } = received;
-        let entry = self.entries.get_mut(key.slot as usize);
+        let entry = self.entries.get_mut(key.slot);
         let entry = entry.filter(|entry| entry.generation == key.generation);
-        let (Some(entry), Some(stream)) = (entry, self.streams.get_mut(key.slot as usize)) else {
+        let pulls = entry.as_ref().is_some_and(|entry| entry.pull().is_some());
+        let (Some(_), Some(stream)) = (entry, self.streams.get_mut(key.slot as usize)) else {
             // It was closed meanwhile.
             if let Some(slot) = slot {
                 self.arena.give_back(slot);
@@ -154,7 +154,9 @@ impl<Q: Queue> Readiness<Q> {
             Some(Ok(())) => stream.ended = true,
             Some(Err(failure)) => {
                 stream.ended = true;
-                entry.failed.get_or_insert(failure);
+                if self.entries.failed(key.slot).is_none() {
+                    self.entries.fail(key.slot, failure);
+                }
             }
             None => {}
         }
@@ -164,7 +166,7 @@ impl<Q: Queue> Readiness<Q> {
             stream.state = State::Stopping;
             self.queue.stop_receiving(key);
         }
-        if entry.pull.is_some() {
+        if pulls {
             self.ready.push_back(key);
         }
     }

@@ -21,7 +21,7 @@ impl<Q: Queue> Readiness<Q> {
                     tap.ready = true;
                     ready.push_back(key);
                 }
-            } else if let Some(entry) = entries.get_mut(key.slot as usize)
+            } else if let Some(entry) = entries.get_mut(key.slot)
                 && entry.generation == key.generation
             {
                 entry.park.edge(edge);
@@ -37,10 +37,10 @@ impl<Q: Queue> Readiness<Q> {
             self.received = received;
         }
         while let Some(slot) = self.unwatched.pop() {
-            if self.is_streamed(slot) {
+            let for_write = self.entry(slot).may_want_room();
+            if self.is_streamed(slot) && !for_write {
                 continue;
             }
-            let for_write = !matches!(self.entry(slot).out, Out::Nothing);
             // It cannot fail where a watch ends by itself.
             let _ = self.watch(slot, for_write);
         }
@@ -52,34 +52,34 @@ impl<Q: Queue> Readiness<Q> {
         if key.is_listener() {
             return self.attempt_accept(key);
         }
-        let entry = self.entries.get_mut(key.slot as usize)?;
+        let entry = self.entries.get_mut(key.slot)?;
         if entry.generation != key.generation {
             return None;
         }
-        if entry.park.is_writable() && !matches!(entry.out, Out::Nothing) {
-            let pulls = entry.pull.is_some() && entry.park.is_readable();
-            let (token, outcome) = match std::mem::replace(&mut entry.out, Out::Nothing) {
-                Out::Nothing => unreachable!("something waits for room"),
+        if entry.park.is_writable() && entry.may_want_room() {
+            let waits = entry.pull().is_some();
+            let pulls = waits && (entry.park.is_readable() || self.is_streamed(key.slot));
+            let attempted = match self.entries.take_out(key.slot) {
+                Out::Nothing => None,
                 Out::Push { token, parcel, last } => {
-                    (token, self.try_push(key.slot, token, parcel, last))
+                    Some((token, self.try_push(key.slot, token, parcel, last)))
                 }
                 Out::Connect { token, first, early } => {
-                    (token, self.continue_connect(key.slot, token, first, early))
+                    Some((token, self.continue_connect(key.slot, token, first, early)))
                 }
             };
-            if let Some(outcome) = outcome {
+            if let Some((token, Some(outcome))) = attempted {
                 if pulls {
                     self.ready.push_front(key);
                 }
                 return Some(Completion { token, outcome });
             }
         }
-        let entry = self.entries.get_mut(key.slot as usize)?;
-        let token = entry.pull?;
+        let (token, lane) = self.entries.get_mut(key.slot)?.pull()?;
         if self.is_streamed(key.slot) {
-            match self.pull_stream(key.slot) {
+            match self.pull_stream(key.slot, lane) {
                 Found::Outcome(outcome) => {
-                    self.entry(key.slot).pull = None;
+                    self.entry(key.slot).take_pull();
                     return Some(Completion { token, outcome });
                 }
                 Found::Nothing => return None,
@@ -89,12 +89,12 @@ impl<Q: Queue> Readiness<Q> {
         if !self.entry(key.slot).park.is_readable() {
             return None;
         }
-        let Some(outcome) = self.try_pull(key.slot) else {
+        let Some(outcome) = self.try_pull(key.slot, lane) else {
             // It is watched already, or was received from.
-            let _ = self.await_bytes(key.slot);
+            let _ = self.await_bytes(key.slot, lane);
             return None;
         };
-        self.entry(key.slot).pull = None;
+        self.entry(key.slot).take_pull();
         Some(Completion { token, outcome })
     }
 
@@ -114,17 +114,16 @@ impl<Q: Queue> Readiness<Q> {
     pub(super) fn attempt_starved(&mut self) -> Option<Completion> {
         while self.arena.has_room() {
             let key = self.starved.pop_front()?;
-            let Some(entry) = self.entries.get_mut(key.slot as usize) else { continue };
+            let Some(entry) = self.entries.get_mut(key.slot) else { continue };
             if entry.generation != key.generation {
                 continue;
             }
-            entry.starving = Starving::Served;
-            let token = entry.pull;
-            let outcome = token.and_then(|_| self.try_pull(key.slot));
-            let entry = self.entry(key.slot);
-            entry.starving = Starving::No;
-            if let (Some(token), Some(outcome)) = (token, outcome) {
-                entry.pull = None;
+            let pull = entry.pull();
+            self.entries.starve(key.slot, Starving::Served);
+            let outcome = pull.and_then(|(_, lane)| self.try_pull(key.slot, lane));
+            self.entries.starve(key.slot, Starving::No);
+            if let (Some((token, _)), Some(outcome)) = (pull, outcome) {
+                self.entry(key.slot).take_pull();
                 return Some(Completion { token, outcome });
             }
         }
@@ -145,18 +144,19 @@ impl<Q: Queue> Readiness<Q> {
         socket: SocketId,
         manner: Manner,
     ) -> Option<Outcome> {
-        let entry = self.entries.remove(socket.0 as usize);
-        if manner == Manner::Reset && entry.is_tcp {
+        let (mut entry, out) = self.entries.remove(socket.0);
+        let pull = entry.take_pull();
+        if manner == Manner::Reset && entry.traits.is_tcp() {
             let _ = entry.socket.set_linger(Some(Duration::ZERO));
         }
         let key = Key { slot: socket.0, generation: entry.generation };
         self.end_stream(key);
         self.queue.close(entry.socket, key, entry.park);
         let before = self.done.len();
-        if let Some(pull) = entry.pull {
+        if let Some(pull) = pull {
             self.done.push_back(Completion { token: pull, outcome: Outcome::Cancelled });
         }
-        match entry.out {
+        match out {
             Out::Nothing => {}
             Out::Push { token, parcel, .. } => {
                 self.release(parcel);

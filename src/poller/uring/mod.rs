@@ -134,6 +134,10 @@ impl Ring {
         }
     }
 
+    fn reap(&mut self) -> Option<cqueue::Entry> {
+        self.ring.completion().next()
+    }
+
     /// Hands in what is in the submission queue.
     fn flush(&mut self) {
         if self.enable().is_err() {
@@ -282,10 +286,7 @@ impl Queue for Ring {
 
     fn news(&mut self, mut tell: impl FnMut(Key, News)) {
         let mut lost_waker = false;
-        while let Some(completion) = {
-            let next = self.ring.completion().next();
-            next
-        } {
+        while let Some(completion) = self.reap() {
             let (user_data, result) = (completion.user_data(), completion.result());
             let more = cqueue::more(completion.flags());
             let key = key(user_data);
