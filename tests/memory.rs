@@ -13,13 +13,14 @@ use support::proxy::Setup;
 use support::vitals;
 
 const WANTED: usize = 5_000;
-/// A session, two sockets and a timer: 216 by the sizes asserted where they are defined.
-const BYTES_PER_CONNECTION: u64 = 256;
+/// A session, two sockets and a timer: 216 by the sizes asserted where they are defined. On io_uring
+/// two streams of 12 more, and what the kernel's choice of buffers touches.
+const BYTES_PER_CONNECTION: u64 = 300;
 /// What the process may take with nobody connected, before and after the thousands.
 const BYTES_AT_REST: u64 = 8_000_000;
 
 #[test]
-fn an_idle_connection_costs_no_more_than_256_bytes_and_no_pipe() {
+fn an_idle_connection_costs_no_more_than_300_bytes_and_no_pipe() {
     // This process holds both ends of every connection, the proxy both of its own.
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process knows its limits");
     let possible = usize::try_from(limit.saturating_sub(200) / 2).unwrap_or(WANTED);

@@ -77,7 +77,7 @@ const NONE: u32 = u32::MAX;
 /// Sockets that there is room for from the beginning: 128 KiB and more, which an allocator maps on
 /// their own. So the table grows by moving pages and leaves no hole behind, and what is not touched
 /// costs nothing.
-const ROOM: usize = 8192;
+pub(super) const ROOM: usize = 8192;
 
 impl Entries {
     /// None yet.

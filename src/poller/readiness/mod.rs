@@ -136,7 +136,7 @@ impl<Q: Queue> Readiness<Q> {
             done: VecDeque::new(),
             ready: VecDeque::new(),
             unwatched: Vec::new(),
-            streams: Vec::new(),
+            streams: Vec::with_capacity(if Q::RECEIVES { entry::ROOM } else { 0 }),
             received: Vec::new(),
             pieces: Slab::new(),
             starved: VecDeque::new(),

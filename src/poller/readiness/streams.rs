@@ -21,6 +21,8 @@ pub(super) struct Stream {
     last: u32,
 }
 
+const _: () = assert!(size_of::<Stream>() == 12, "every socket pays for one");
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nothing.
