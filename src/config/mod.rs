@@ -29,6 +29,7 @@ pub use error::{Errors, Place, Problem, Warning};
 pub use file::load;
 pub use plan::*;
 pub use schema::schema;
+pub use units::parse_duration;
 
 use error::{Findings, Origin};
 use tree::Node;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 /// `500ms`, `2s`, `5m`, `1h`, `1d`, `1h30m`, `1.5s`, in whole milliseconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// With what is wrong and how to write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{} is not a duration (write it like 500ms, 2s, 5m or 1h)", quote(text));
     if text.parse::<f64>().is_ok_and(f64::is_finite) && !text.starts_with('-') {
         return Err(format!("{text} has no unit (write {text}s or {text}ms)"));
