@@ -111,8 +111,15 @@ impl Engine {
         self.slots[index as usize].state = State::Up;
         self.alarms.set(index, Moment::NEVER);
         self.tried(index);
+        if matches!(self.work, Work::Request { .. }) {
+            self.set_free(index);
+        }
         match self.work {
-            Work::Request { .. } => self.set_free(index),
+            // The event that told of the connection may have told of its end, too.
+            Work::Request { .. } | Work::Idle { .. } if self.slots[index as usize].readable => {
+                self.watch(index);
+            }
+            Work::Request { .. } => {}
             Work::Stream { .. } => {
                 if matches!(self.stage, Stage::Running(_)) {
                     self.begin_stream(index);

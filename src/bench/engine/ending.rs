@@ -96,6 +96,7 @@ impl Engine {
 
     /// The end of the run, for every slot.
     pub(super) fn settle(&mut self) {
+        self.look_at_held();
         let is_stream = matches!(self.work, Work::Stream { .. });
         let operations = &mut self.tally.operations;
         for slot in &self.slots {
@@ -128,6 +129,18 @@ impl Engine {
         }
         // The progress tells what is open; from here on it is what was at the end.
         self.slots.clear();
+    }
+
+    /// Tries every held connection: whoever ended it by now did so before the end of the run, whether
+    /// or not we have been told.
+    fn look_at_held(&mut self) {
+        for index in 0..self.slots.len() as u32 {
+            let slot = &mut self.slots[index as usize];
+            if slot.state == State::Up && matches!(self.work, Work::Idle { .. }) {
+                slot.readable = true;
+                self.watch(index);
+            }
+        }
     }
 
     fn is_closed_loop(&self) -> bool {
