@@ -23,6 +23,7 @@ main() {
     step "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
     step "build" cargo build --workspace --quiet
     step "tests" cargo test --workspace --no-fail-fast
+    step "benches, once" cargo test --workspace --quiet --bench '*'
     RUSTDOCFLAGS="-D warnings" step "documentation" cargo doc --workspace --no-deps --quiet
     summary
 }

@@ -38,7 +38,7 @@
 //! | [`observe`] | logs and access records | `config`, `net`, `session::End`, `time` |
 //! | [`worker`] | the loop | all of the above |
 //! | [`server`] | threads, limits, signals | `worker` and below, `machine` |
-//! | [`cli`], [`commands`], [`testserver`], [`bench`], [`machine`] | the command line's tools | never `worker` |
+//! | [`cli`], [`commands`], [`testserver`], [`mod@bench`], [`machine`] | the command line's tools | never `worker` |
 //!
 //! `tests/tidy.rs` keeps the table.
 //!

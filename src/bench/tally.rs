@@ -168,7 +168,7 @@ impl Counts {
     }
 }
 
-/// A distribution of durations, to three digits, from a nanosecond to [`LATENCY_MAX`].
+/// A distribution of durations, to three digits, from a nanosecond to an hour.
 #[derive(Clone, Debug)]
 pub struct Latency(Histogram<u64>);
 

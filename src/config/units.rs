@@ -56,7 +56,10 @@ pub(super) fn print_duration(duration: Duration) -> String {
 }
 
 /// `64KiB`, `1MiB`, `10MB`, `512B`, in bytes.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// With what is wrong and how to write it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{} is not a size (write it like 16KiB or 1MiB)", quote(text));
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{text} has no unit (write {text}B or {text}KiB)"));
