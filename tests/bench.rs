@@ -256,7 +256,7 @@ fn a_download_that_is_complete_is_followed_by_another() {
 #[test]
 fn idle_connections_are_held_and_then_closed() {
     let (server, target) = start(Mode::Echo);
-    let args = "--mode idle --connections 300 --size 5 --duration 500ms --threads 2 --timeout 60s";
+    let args = "--mode idle --connections 300 --size 5 --duration 2s --threads 2 --timeout 60s";
     let run = Running::start(bench(&target, args).arg("--json"));
     until("all of them at once", SOON, || (server.open() == 300).then_some(()));
     let report = run.end().json();
@@ -386,6 +386,25 @@ fn a_target_that_resets_is_counted() {
         let of = |what: &str| number(&report, &format!("/{what}/failures/reset"));
         assert!(of("operations") + of("connects") + of("lost") >= 4, "{mode}: {report:#}");
     }
+}
+
+/// The queue of its listener is full, so the kernel drops the SYNs.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_target_that_does_not_answer_syns_is_counted() {
+    use socket2::{Domain, Socket, Type};
+
+    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    deaf.listen(0).expect("a queue for one");
+    let target = deaf.local_addr().expect("it is bound").as_socket().expect("IPv4").to_string();
+    let args = "--mode idle --connections 600 --duration 50ms --timeout 300ms --json";
+    let report = outcome(&mut bench(&target, args)).json();
+    let timeouts = number(&report, "/connects/failures/connect_timeout");
+    assert!(timeouts >= 590, "{report:#}");
+    assert_eq!(number(&report, "/connects/ok") + timeouts, 600, "{report:#}");
+    let (ok, failed) = (number(&report, "/operations/ok"), number(&report, "/operations/failed"));
+    assert_eq!(ok + failed, 600, "{report:#}");
 }
 
 #[test]

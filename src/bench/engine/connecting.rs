@@ -2,10 +2,8 @@
 
 use std::io;
 
-use mio::Interest;
-use mio::Token;
 use mio::net::TcpStream;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use mio::{Interest, Token};
 
 use super::{Engine, Stage, State};
 use crate::bench::Work;
@@ -42,28 +40,18 @@ impl Engine {
         slot.has_served = false;
         slot.moved = 0;
         self.alarms.set(index, ticket.started + self.timeout);
-        match self.dial(index) {
-            Ok(true) => self.connected(index),
-            Ok(false) => {}
-            Err(error) => self.broken(index, Fault::of(&error)),
+        if let Err(error) = self.dial(index) {
+            self.broken(index, Fault::of(&error));
         }
     }
 
-    /// Asks the kernel for a connection. A target on this machine answers at once: true.
-    fn dial(&mut self, index: u32) -> io::Result<bool> {
-        let domain = Domain::for_address(self.target);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        let is_connected = match socket.connect(&SockAddr::from(self.target)) {
-            Ok(()) => true,
-            Err(error) if is_in_progress(&error) => false,
-            Err(error) => return Err(error),
-        };
-        let mut stream = TcpStream::from_std(socket.into());
+    /// Asks the kernel for a connection. Whether it stands, an event tells, over loopback too.
+    fn dial(&mut self, index: u32) -> io::Result<()> {
+        let mut stream = TcpStream::connect(self.target)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(index as usize), interest)?;
         self.slots[index as usize].stream = Some(stream);
-        Ok(is_connected)
+        Ok(())
     }
 
     /// An event came: is it the connection?
@@ -218,9 +206,4 @@ pub(super) enum Left {
     More,
     Nothing,
     Ended,
-}
-
-fn is_in_progress(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32)
-        || error.kind() == io::ErrorKind::WouldBlock
 }
