@@ -28,6 +28,7 @@ main() {
         EVENKEEL_TEST_POLLER=epoll step "tests on epoll" cargo test --no-fail-fast \
             --test relay --test real_servers --test failover --test syscalls --test memory
     fi
+    step "benches, once" cargo test --workspace --quiet --bench '*'
     RUSTDOCFLAGS="-D warnings" step "documentation" cargo doc --workspace --no-deps --quiet
     summary
 }

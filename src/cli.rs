@@ -15,7 +15,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{Access, LogFormat, LogLevel, PollerKind, Workers, ZeroCopy};
+use crate::bench::Direction;
+use crate::config::{self, Access, LogFormat, LogLevel, PollerKind, Workers, ZeroCopy};
 use crate::observe::color::{Paint, When};
 
 /// A layer 4 TCP load balancer.
@@ -66,6 +67,8 @@ pub enum Command {
     Check(Check),
     /// Scripted TCP peers to test against
     Testserver(Testserver),
+    /// Put load on a target and measure what it does with it
+    Bench(Bench),
     /// Print the version, and what this machine allows
     Version(Version),
     /// Print a completion script: bash, elvish, fish, powershell or zsh
@@ -202,6 +205,62 @@ pub enum Script {
     },
 }
 
+/// `evenkeel bench`.
+#[derive(Debug, Args)]
+#[command(override_usage = "evenkeel bench --target ADDR:PORT [OPTIONS]")]
+#[command(after_help = "\
+connect: open, await the peer's end, close. request: ask on kept connections.
+stream: move bytes. idle: open, then hold. With --rate, latency counts from
+when an operation was due, so a stall is seen. Ctrl-C ends it with the report.")]
+pub struct Bench {
+    /// Required; no names [default: none]
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = address)]
+    pub target: SocketAddr,
+    /// connect, request, stream, idle [default: request]
+    #[arg(long, value_name = "MODE", value_parser = words(LOADS), hide_possible_values = true)]
+    pub mode: Option<Load>,
+    /// At once [default: 16]
+    #[arg(long, value_name = "N", value_parser = connections)]
+    pub connections: Option<u32>,
+    /// To measure [default: 10s]
+    #[arg(long, value_name = "T", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Per second, by a schedule [default: no schedule]
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Ask for an echo of SIZE [default: 64B in request]
+    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "http")]
+    pub size: Option<u64>,
+    /// Ask with GET PATH instead [default: off]
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    pub http: Option<String>,
+    /// Of a stream: up, down or both [default: down]
+    #[arg(long, value_name = "WAY", value_parser = words(WAYS), hide_possible_values = true)]
+    pub direction: Option<Direction>,
+    /// For connecting, an answer, a byte [default: 5s]
+    #[arg(long, value_name = "T", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// That make the load [default: 1]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<u32>,
+    /// Report as JSON [default: off]
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `evenkeel bench` does with its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Opens and ends them.
+    Connect,
+    /// Asks on them.
+    Request,
+    /// Moves bytes.
+    Stream,
+    /// Holds them.
+    Idle,
+}
+
 /// `evenkeel version`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Version {
@@ -332,6 +391,39 @@ fn size(text: &str) -> Result<u64, String> {
     bytes.filter(|_| factor > 0).ok_or("give a size, such as 5000, 64KiB, 10MiB or 1GiB".into())
 }
 
+fn connections(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=CONNECTIONS_MAX).contains(number));
+    number.ok_or(format!("give a number from 1 to {CONNECTIONS_MAX}"))
+}
+
+fn threads(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
+    number.ok_or("give a number from 1 to 1024".into())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match config::parse_duration(text)? {
+        Duration::ZERO => Err("give more than nothing, such as 500ms, 10s or 5m".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
+    number
+        .filter(|rate| (RATE_MIN..=RATE_MAX).contains(rate))
+        .ok_or("give how many per second, from 0.001 to 100000000, such as 1000".into())
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.starts_with('/') && is_plain {
+        Ok(text.to_owned())
+    } else {
+        Err("give a path that starts with a slash and has no spaces, such as /index.html".into())
+    }
+}
+
 fn span(text: &str) -> Result<Duration, String> {
     let (number, unit) = unit(text);
     match (number, unit) {
@@ -347,6 +439,18 @@ fn unit(text: &str) -> (Option<u64>, &str) {
     (number.parse().ok(), unit)
 }
 
+/// More than any machine has descriptors for; a limit so that a slip of the hand has an answer.
+const CONNECTIONS_MAX: u32 = 10_000_000;
+const RATE_MIN: f64 = 0.001;
+const RATE_MAX: f64 = 1e8;
+const LOADS: &[(&str, Load)] = &[
+    ("connect", Load::Connect),
+    ("request", Load::Request),
+    ("stream", Load::Stream),
+    ("idle", Load::Idle),
+];
+const WAYS: &[(&str, Direction)] =
+    &[("up", Direction::Up), ("down", Direction::Down), ("both", Direction::Both)];
 const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
@@ -384,6 +488,15 @@ mod tests {
         assert!(size("7kb").is_err() && size("").is_err() && size("99999999999GiB").is_err());
         assert_eq!(span("50ms"), Ok(Duration::from_millis(50)));
         assert!(span("50").is_err() && span("ms").is_err());
+    }
+
+    #[test]
+    fn rates_are_per_second() {
+        assert_eq!(rate("1000"), Ok(1000.0));
+        assert_eq!(rate("0.5/s"), Ok(0.5));
+        for text in ["0", "-1", "nan", "inf", "1e99", "fast", ""] {
+            assert!(rate(text).is_err(), "{text}");
+        }
     }
 
     #[test]

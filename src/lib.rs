@@ -38,14 +38,15 @@
 //! | [`observe`] | logs and access records | `config`, `net`, `session::End`, `time` |
 //! | [`worker`] | the loop | all of the above |
 //! | [`server`] | threads, limits, signals | `worker` and below, `machine` |
-//! | [`cli`], [`commands`], [`testserver`], [`machine`] | the command line's tools | never `worker` |
+//! | [`cli`], [`commands`], [`testserver`], [`mod@bench`], [`machine`] | the command line's tools | never `worker` |
 //!
 //! `tests/tidy.rs` keeps the table.
 //!
 //! # Invariants
 //!
 //! - `session` performs no I/O, reads no clock and allocates nothing.
-//! - Only a poller reads the clock, once per turn.
+//! - Only a poller reads the clock, once per turn. (The load generator measures: it has a clock of
+//!   its own, in `bench::clock`.)
 //! - A parcel is owed back: pushed, released, or lost with the push that carried it. At rest none is
 //!   out.
 //! - A pipe in the pool is empty.
@@ -73,6 +74,7 @@
 //! - `Greeting` is no phase yet: nothing inspects first bytes in this version.
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -44,6 +44,7 @@ fn obey(cli: &Cli) -> Result<(), Failure> {
             start_log(&log, color)?;
             commands::testserver(args, global)
         }
+        Command::Bench(args) => commands::bench(args, global),
         Command::Version(args) => commands::version(*args),
         Command::Completions { shell } => commands::print(completions(*shell)),
         Command::Man { dir } => commands::manual(dir, manual),

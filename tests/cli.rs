@@ -125,7 +125,7 @@ impl Drop for Running {
     }
 }
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 13] = [
     &[],
     &["run"],
     &["demo"],
@@ -135,6 +135,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["testserver", "source"],
     &["testserver", "slow"],
     &["testserver", "refuse-after"],
+    &["bench"],
     &["version"],
     &["completions"],
     &["man"],
@@ -172,7 +173,8 @@ fn help_names_the_commands_of_this_version_and_no_others() {
         .skip(1)
         .map_while(|line| line.split_whitespace().next())
         .collect();
-    let expected = ["run", "demo", "check", "testserver", "version", "completions", "man", "help"];
+    let expected =
+        ["run", "demo", "check", "testserver", "bench", "version", "completions", "man", "help"];
     assert_eq!(commands, expected);
 }
 

@@ -24,9 +24,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["config", "machine", "net", "observe", "poller", "pool", "session", "time", "worker"],
     ),
     ("machine", &["poller"]),
+    ("bench", &["time"]),
     ("testserver", &["net"]),
-    ("cli", &["config", "observe"]),
-    ("commands", &["cli", "config", "machine", "net", "observe", "testserver"]),
+    ("cli", &["bench", "config", "observe"]),
+    ("commands", &["bench", "cli", "config", "machine", "net", "observe", "testserver"]),
 ];
 
 fn sources(folder: &str) -> Vec<PathBuf> {

@@ -1,8 +1,9 @@
 //! What each command does, from plain values to output or to something for `main` to serve.
 //!
-//! Knows: configuration, test server, machine, output. Does not know: clap, `server`. Commands that
+//! Knows: configuration, test server, load generator, machine, output. Does not know: clap, `server`. Commands that
 //! end in a running balancer return a [`Launch`]; `main` is the one that starts it.
 
+mod bench;
 mod check;
 mod demo;
 mod diff;
@@ -18,6 +19,7 @@ use crate::config::{Errors, Plan};
 use crate::observe::color::{Paint, When};
 use crate::testserver::TestServer;
 
+pub use bench::bench;
 pub use check::check;
 pub use demo::demo;
 pub use load::run;

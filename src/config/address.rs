@@ -8,7 +8,10 @@ use super::units::quote;
 use crate::net::Address;
 
 /// Where a listener binds: `0.0.0.0:80`, `[::]:80` or `unix:/path`.
-pub(super) fn parse_bind(text: &str) -> Result<Address, String> {
+///
+/// # Errors
+/// With what is wrong and how to write it.
+pub fn parse_bind(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return parse_unix(text, path);
     }
@@ -35,7 +38,10 @@ pub(super) fn parse_bind(text: &str) -> Result<Address, String> {
 }
 
 /// Where a backend answers: `10.0.0.1:80`, `[::1]:80`, `host:80` or `unix:/path`.
-pub(super) fn parse_target(text: &str) -> Result<Target, String> {
+///
+/// # Errors
+/// With what is wrong and how to write it.
+pub fn parse_target(text: &str) -> Result<Target, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return parse_unix(text, path).map(Target::Address);
     }

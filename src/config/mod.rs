@@ -24,11 +24,13 @@ mod suggest;
 mod tree;
 mod units;
 
+pub use address::{parse_bind, parse_target};
 pub use env::Env;
 pub use error::{Errors, Place, Problem, Warning};
 pub use file::load;
 pub use plan::*;
 pub use schema::schema;
+pub use units::{parse_duration, parse_size};
 
 use error::{Findings, Origin};
 use tree::Node;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 /// `500ms`, `2s`, `5m`, `1h`, `1d`, `1h30m`, `1.5s`, in whole milliseconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// With what is wrong and how to write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{} is not a duration (write it like 500ms, 2s, 5m or 1h)", quote(text));
     if text.parse::<f64>().is_ok_and(f64::is_finite) && !text.starts_with('-') {
         return Err(format!("{text} has no unit (write {text}s or {text}ms)"));
@@ -53,7 +56,10 @@ pub(super) fn print_duration(duration: Duration) -> String {
 }
 
 /// `64KiB`, `1MiB`, `10MB`, `512B`, in bytes.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// With what is wrong and how to write it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{} is not a size (write it like 16KiB or 1MiB)", quote(text));
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{text} has no unit (write {text}B or {text}KiB)"));
