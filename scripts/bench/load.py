@@ -145,7 +145,10 @@ class ByteCheck:
     def connected(self, port):
         """Both ends of one connection through the peer; None where it does not come to be soon:
         Traefik listens before it knows where to, and forgets who came by then."""
-        client = socket.create_connection(("127.0.0.1", port), timeout=1)
+        try:
+            client = socket.create_connection(("127.0.0.1", port), timeout=1)
+        except OSError:
+            return None
         # A peer that defers accepting waits for the first bytes, and these tell the connection from
         # an earlier one that only now gets through.
         greeting = os.urandom(8)

@@ -12,7 +12,7 @@ import time
 from bench import accounting, backends, fetch, load, peers as peer_book
 from bench.lab import Refused, free_ports, poll
 
-DISTURBED_CORES = 0.25  # of other programs, or of the hypervisor's other guests
+DISTURBED_CORES = 0.25
 REPEATS = 3
 WARM_CONNECTIONS = 100  # fault in what is made once, before idle connections are weighed
 
@@ -87,56 +87,63 @@ def shortened(text, most=200):
 
 
 def sample(stand, peer, workload, options):
-    """One sample, the least disturbed of up to four."""
+    """One sample, the least disturbed of up to four; what the others met is told with it."""
     attempts = []
-    while True:
+    while len(attempts) <= REPEATS:
         one = attempt(stand, peer, workload, options)
         attempts.append(one)
-        if one["errors"] or not one["disturbed"] or len(attempts) > REPEATS:
+        if not one["disturbed"]:
             break
         print(f"  {workload.name} {peer.name}: other programs used "
-              f"{one['foreign_cores']:.2f} cores, once more", file=sys.stderr)
-    best = min(attempts, key=lambda one: (bool(one["errors"]),
-                                          one["foreign_cores"] + one["stolen_cores"]))
-    return {**best, "attempts": len(attempts)}
+              f"{one['foreign_cores']:.2f} cores; again", file=sys.stderr)
+    best = min(attempts, key=lambda one: (one["disturbed"], bool(one["errors"]), noise(one)))
+    discarded = [{"errors": one["errors"], "other_cores": noise(one)}
+                 for one in attempts if one is not best]
+    return {**best, "discarded": discarded}
+
+
+def noise(one):
+    """Cores used by other programs, or by the hypervisor's other guests."""
+    return one["foreign_cores"] + one["stolen_cores"]
 
 
 def attempt(stand, peer, workload, options):
-    calm = {"foreign_cores": 0, "stolen_cores": 0, "disturbed": False}
+    """Load through a freshly started peer, and the CPU it took everywhere."""
+    cost = {"foreign_cores": 0, "stolen_cores": 0}
     try:
         with stand.running(peer) as (process, ports):
             wrong = stand.check.through(ports["check"])
             if wrong:
-                return {**load.failed(wrong), **calm}
-            if workload.kind == "idle":
-                # This process holds one end, the backend another; 1000 for all else.
-                most = (stand.lab.descriptors - 1000) // peer.descriptors - WARM_CONNECTIONS
-                return {**idle(process.pid, ports["http"], min(options.idle, most)), **calm}
-            return busy(stand, process, ports, workload, options.seconds)
+                return {**load.failed(wrong), **cost, "disturbed": False}
+            if workload.kind == "iperf":
+                stand.restart_iperf()
+            before = accounting.Reading(process.pid, stand.lab.cpus)
+            result = loaded(stand, peer, process, ports, workload, options)
+            settle(process.pid)
+            after = accounting.Reading(process.pid, stand.lab.cpus)
+            if process.poll() is not None:
+                said = shortened(stand.lab.said(process))
+                result["errors"].append(f"the peer ended: {said}")
     except Refused as error:
-        return {**load.failed(str(error)), **calm}
-
-
-def busy(stand, process, ports, workload, seconds):
-    """Load through the peer, and the CPU it took everywhere."""
-    lab, how = stand.lab, workload.load
-    if workload.kind == "iperf":
-        stand.restart_iperf()
-    before = accounting.Reading(process.pid, lab.cpus)
-    if workload.kind == "iperf":
-        result = load.iperf(lab, ports["bulk"], how["streams"], how["down"], seconds)
-    else:
-        url = f"http://127.0.0.1:{ports['http']}{how['path']}"
-        result = load.wrk(lab, url, how["connections"], seconds, how["close"])
-    settle(process.pid)
-    after = accounting.Reading(process.pid, lab.cpus)
-    if process.poll() is not None:
-        result["errors"].append(f"the peer ended: {lab.said(process)[:200]}")
+        return {**load.failed(str(error)), **cost, "disturbed": False}
     if not result["errors"] and not result["units"]:
         result["errors"].append("nothing was done")
     cost = accounting.spent(before, after)
-    disturbed = cost["foreign_cores"] + cost["stolen_cores"] > DISTURBED_CORES
-    return {**result, **cost, "disturbed": disturbed}
+    # Memory is not disturbed by what others do to the CPUs; a failure may be.
+    weighed = workload.kind == "idle" and not result["errors"]
+    return {**result, **cost, "disturbed": noise(cost) > DISTURBED_CORES and not weighed}
+
+
+def loaded(stand, peer, process, ports, workload, options):
+    lab, how = stand.lab, workload.load
+    if workload.kind == "iperf":
+        return load.iperf(lab, ports["bulk"], how["streams"], how["down"], options.seconds)
+    if workload.kind == "wrk":
+        url = f"http://127.0.0.1:{ports['http']}{how['path']}"
+        return load.wrk(lab, url, how["connections"], options.seconds, how["close"])
+    # This process holds one end, the backend another; 1000 for all else.
+    most = (lab.descriptors - 1000) // peer.descriptors - WARM_CONNECTIONS
+    return idle(process.pid, ports["http"], min(options.idle, most))
 
 
 def settle(root):

@@ -66,6 +66,10 @@ def warnings_of(every, workload):
         if flawed:
             yield (f"- {MARK} {peer}: errors in {len(flawed)} of {taken} samples: "
                    f"{flawed[0]['errors'][0]}")
+        repeated = sum(bool(attempt["errors"]) for sample in every.samples[workload, peer]
+                       for attempt in sample["discarded"])
+        if repeated:
+            yield f"- {MARK} {peer}: errors in {repeated} attempts that were disturbed and repeated"
         if every.disturbed(workload, peer):
             disturbed.append(f"{peer} {every.disturbed(workload, peer)} of {taken}")
     if disturbed:
