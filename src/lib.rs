@@ -51,7 +51,8 @@
 //! - A pipe in the pool is empty.
 //! - No byte is given to two backends: once a backend took one, the session stays with it.
 //! - Nothing a peer, a file or a signal says makes us panic.
-//! - `unsafe` is denied; the two calls that need it (an ioctl, a socket option) are in `poller`.
+//! - `unsafe` is denied; the three calls that need it (an ioctl, a socket option, a close of two) are
+//!   in `poller`.
 //!
 //! # Where this differs from the design it was built to, and why
 //!

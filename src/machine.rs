@@ -98,14 +98,25 @@ pub fn raise_open_files() -> std::io::Result<u64> {
     Ok(hard)
 }
 
+/// What the system does of TCP Fast Open (net.ipv4.tcp_fastopen): whether connections may be opened
+/// so, and whether they may be accepted so. `None` where it does not tell.
+pub fn fastopen() -> Option<(bool, bool)> {
+    let bits: u32 = read("/proc/sys/net/ipv4/tcp_fastopen")?;
+    Some((bits & 1 != 0, bits & 2 != 0))
+}
+
 fn read<T: FromStr>(path: &str) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn pollers() -> Vec<&'static str> {
-    if cfg!(any(target_os = "linux", target_os = "android")) {
-        vec!["epoll"]
-    } else {
+    #[cfg(target_os = "linux")]
+    {
+        let uring = crate::poller::uring::available().is_ok().then_some("io_uring");
+        std::iter::once("epoll").chain(uring).collect()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
         vec!["kqueue"]
     }
 }

@@ -67,6 +67,8 @@ pub enum Peer {
     Ip(SocketAddr),
     /// Over a Unix socket; such a peer has no address.
     Unix,
+    /// Over IP; from where was not asked, or cannot be known any more.
+    Untold,
 }
 
 impl fmt::Display for Peer {
@@ -74,6 +76,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Ip(address) => address.fmt(f),
             Peer::Unix => f.write_str("unix"),
+            Peer::Untold => f.write_str("unknown"),
         }
     }
 }
@@ -165,6 +168,35 @@ impl Listener {
         }
     }
 
+    /// Whether its connections are TCP's.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.0, Kind::Tcp(_))
+    }
+
+    /// Has the kernel hold connections back until their first bytes came, or for a second
+    /// (TCP_DEFER_ACCEPT). A Unix listener cannot and need not.
+    ///
+    /// # Errors
+    /// What the kernel says; or that it knows no such thing.
+    pub fn defer_accept(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Tcp(listener) => options::defer_accept(listener),
+            Kind::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Lets clients that have been here before send bytes with their SYN (TCP Fast Open, RFC 7413).
+    /// A Unix listener has no SYN.
+    ///
+    /// # Errors
+    /// What the kernel says; or that it knows no such thing.
+    pub fn fastopen(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Tcp(listener) => options::fastopen(listener),
+            Kind::Unix(_) => Ok(()),
+        }
+    }
+
     /// Takes one connection off the queue.
     ///
     /// # Errors
@@ -230,5 +262,61 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             std::fs::remove_file(path)
         }
         Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Options of listening sockets that no crate of ours has by name.
+#[cfg(target_os = "linux")]
+mod options {
+    use std::io;
+    use std::os::fd::AsFd;
+
+    use nix::sys::socket::setsockopt;
+    use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
+
+    sockopt_impl!(
+        /// Seconds for which a connection without bytes is held back, rounded up to
+        /// retransmissions of the SYN-ACK.
+        DeferAccept,
+        Both,
+        libc::IPPROTO_TCP,
+        libc::TCP_DEFER_ACCEPT,
+        i32
+    );
+    sockopt_impl!(
+        /// How many connections may have sent bytes and not finished their handshake.
+        FastOpen,
+        Both,
+        libc::IPPROTO_TCP,
+        libc::TCP_FASTOPEN,
+        i32
+    );
+
+    pub(super) fn defer_accept(listener: &impl AsFd) -> io::Result<()> {
+        Ok(setsockopt(listener, DeferAccept, &DEFER_S)?)
+    }
+
+    pub(super) fn fastopen(listener: &impl AsFd) -> io::Result<()> {
+        Ok(setsockopt(listener, FastOpen, &FASTOPEN_MAX)?)
+    }
+
+    /// The least there is: the kernel's first retransmission comes after a second.
+    const DEFER_S: i32 = 1;
+
+    /// Beyond it the kernel does the usual handshake. A cookie can be collected by one and spent by
+    /// many, so these are the connections that forged addresses may hold open.
+    const FASTOPEN_MAX: i32 = 256;
+}
+
+#[cfg(not(target_os = "linux"))]
+mod options {
+    use std::io;
+
+    pub(super) fn defer_accept<T>(_listener: &T) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn fastopen<T>(_listener: &T) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

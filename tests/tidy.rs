@@ -23,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "server",
         &["config", "machine", "net", "observe", "poller", "pool", "session", "time", "worker"],
     ),
-    ("machine", &[]),
+    ("machine", &["poller"]),
     ("testserver", &["net"]),
     ("cli", &["config", "observe"]),
     ("commands", &["cli", "config", "machine", "net", "observe", "testserver"]),

@@ -141,8 +141,7 @@ pub(super) const ROOT: &[Key] = &[
         Kind::Choice(&["auto", "epoll", "kqueue", "io_uring"]),
         "kernel interface of the data plane",
     )
-    .or("auto")
-    .later(&["auto", "epoll", "kqueue"]),
+    .or("auto"),
     key(
         "zero_copy",
         Kind::Choice(&["auto", "always", "never"]),
@@ -303,6 +302,19 @@ const LISTENER: &[Key] = &[
     )
     .later(&["reset"]),
     key("hold", DURATION_OR_OFF, "with `when_no_backend: hold`: how long").later(&[]),
+    key(
+        "defer_accept",
+        Kind::Bool,
+        "accept when the client has sent something: saves a wake-up, and costs a second where the \
+         server speaks first",
+    )
+    .or("false"),
+    key(
+        "fastopen",
+        Kind::Bool,
+        "clients may send with their SYN (TCP Fast Open), which a server may then see twice",
+    )
+    .or("false"),
     key("timeouts", Kind::Override(SESSION_TIMEOUTS), "where they differ from the pool's"),
 ];
 
@@ -400,6 +412,12 @@ const POOL: &[Key] = &[
     .advisory(&["auto"]),
     key("send_proxy", Kind::Choice(&["off", "v1", "v2"]), "PROXY protocol to backends").later(&[]),
     key("source_addresses", Kind::List(&Kind::Source), "local addresses to connect from").or("[]"),
+    key(
+        "fastopen",
+        Kind::Bool,
+        "send first bytes with the SYN (TCP Fast Open), which a backend may then see twice",
+    )
+    .or("false"),
     key("timeouts", Kind::Override(SESSION_TIMEOUTS), "where they differ from the defaults"),
     key("retry", Kind::Override(POOL_RETRY), "where it differs from the defaults"),
 ];

@@ -181,6 +181,10 @@ pub struct ListenerPlan {
     pub timeouts: Timeouts,
     /// Sessions of this listener at once; `None` is no limit of its own.
     pub max_connections: Option<u32>,
+    /// Connections are accepted when bytes came, or a second later.
+    pub defer_accept: bool,
+    /// Clients may send bytes with the SYN.
+    pub fastopen: bool,
 }
 
 /// Where a listener accepts.
@@ -205,6 +209,8 @@ pub struct PoolPlan {
     pub retry: RetryPlan,
     /// Local addresses to connect from, in turn; empty leaves the choice to the kernel.
     pub source_addresses: Vec<IpAddr>,
+    /// The first bytes of a session go with the SYN, where a backend allows it.
+    pub fastopen: bool,
 }
 
 /// Who is next.

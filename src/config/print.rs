@@ -140,6 +140,8 @@ fn listener(plan: &Plan, listener: &ListenerPlan) -> Out {
         ("bind", binds),
         ("pool", Out::Text(pool)),
         ("limits", limits),
+        ("defer_accept", Out::Bool(listener.defer_accept)),
+        ("fastopen", Out::Bool(listener.fastopen)),
         ("timeouts", timeouts(&listener.timeouts)),
     ])
 }
@@ -171,6 +173,7 @@ fn pool(pool: &PoolPlan) -> Out {
         ("timeouts", timeouts(&pool.timeouts)),
         ("retry", retry),
         ("source_addresses", list(&pool.source_addresses, |ip| Out::Text(ip.to_string()))),
+        ("fastopen", Out::Bool(pool.fastopen)),
     ])
 }
 

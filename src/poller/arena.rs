@@ -3,6 +3,8 @@
 //! Memory is taken in chunks when a slot is first needed and touched by the kernel only as far as
 //! bytes arrive, so a poller that never has many parcels out never holds much.
 
+use super::readiness::queue::Memory;
+
 /// A pool of equal buffers, bounded.
 #[derive(Debug)]
 pub struct Arena {
@@ -47,6 +49,17 @@ impl Arena {
     pub fn slot_mut(&mut self, slot: u32) -> &mut [u8] {
         let (chunk, start) = self.place(slot);
         &mut self.chunks[chunk][start..start + self.slot_size]
+    }
+
+    /// A lent buffer, for a kernel that writes to it until it is given back.
+    pub fn memory(&mut self, slot: u32) -> Memory {
+        let space = self.slot_mut(slot);
+        Memory { start: space.as_mut_ptr(), len: space.len() as u32 }
+    }
+
+    /// How many there may be.
+    pub fn slots_max(&self) -> usize {
+        self.slots_max
     }
 
     /// Whether a buffer could be lent right now.

@@ -32,9 +32,12 @@ mod kernel;
 pub mod park;
 pub mod pipes;
 pub mod readiness;
+#[cfg(target_os = "linux")]
+pub mod uring;
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::net::{Address, Peer};
@@ -78,6 +81,12 @@ pub trait Poller {
     /// ones are spared the system calls. Failures are of no consequence and not reported.
     fn settle(&mut self, socket: SocketId, options: &Lifelines);
 
+    /// Lets go of a socket that no operation was ever submitted on, for another poller.
+    fn part(&mut self, socket: SocketId) -> OwnedFd;
+
+    /// Takes over a connection that another poller accepted and let go of.
+    fn adopt(&mut self, fd: OwnedFd, peer: Peer) -> SocketId;
+
     /// What is known of a socket without waiting.
     fn condition(&mut self, socket: SocketId) -> Condition;
 
@@ -106,6 +115,9 @@ pub enum Op<'a> {
     Accept {
         /// From which listener.
         listener: ListenerId,
+        /// How many connections there is room for: as many may be taken off the queue ahead of
+        /// the operations that ask for them.
+        room: u32,
     },
     /// Opens a connection.
     Connect {
@@ -210,6 +222,10 @@ pub struct ConnectOptions {
     /// Send small segments at once (TCP_NODELAY). A poller may set it as late as before the second
     /// push: Nagle's algorithm holds nothing back while nothing is unacknowledged.
     pub nodelay: bool,
+    /// Send the first bytes with the SYN where the peer gave us a cookie for that before (TCP Fast
+    /// Open, RFC 7413), and ask for one otherwise. Such bytes may reach the peer twice. Without
+    /// first bytes in a buffer, and where the system lacks it, the handshake is the usual one.
+    pub fastopen: bool,
 }
 
 /// What finds out about a peer that vanished: set on connections that outlive their first second.

@@ -15,8 +15,9 @@
 /// | broken | an edge that says error | never |
 /// | urgent | an edge that says urgent data | never: a splice stops for good at the mark |
 /// | unsure | an edge that says error, urgent data, or the end of both directions | never: a short read proves nothing |
-/// | watched | registration | never |
-/// | watched for write | registration, modification | never |
+/// | pulled, familiar | the first bytes, the second; of what we dialed, birth | never |
+/// | watched | registration | an edge that says so |
+/// | watched for write | registration, modification | an edge that says so |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Park(u16);
 
@@ -26,7 +27,7 @@ impl Park {
 
     /// A socket just connected: it has room, and an answer is not there yet. If it is, because the
     /// server speaks first, registration tells.
-    pub const DIALED: Park = Park(WRITABLE);
+    pub const DIALED: Park = Park(WRITABLE | PULLED | FAMILIAR);
 
     /// The same, of a Unix socket: there a read stops short behind bytes that carried descriptors,
     /// however many are queued after them (net/unix/af_unix.c, unix_stream_read_generic).
@@ -90,7 +91,14 @@ impl Park {
         if edge.unsure {
             set |= UNSURE;
         }
-        self.0 |= set;
+        let mut clear = 0;
+        if edge.unwatched {
+            clear |= WATCHED;
+        }
+        if edge.unwatched_for_write {
+            clear |= WATCHED_FOR_WRITE;
+        }
+        self.0 = self.0 & !clear | set;
     }
 
     /// A read would have blocked.
@@ -110,6 +118,22 @@ impl Park {
     /// A write would have blocked, or took less than was offered.
     pub fn filled(&mut self) {
         self.0 &= !WRITABLE;
+    }
+
+    /// Bytes came.
+    pub fn pulled(&mut self) {
+        self.0 |= if self.0 & PULLED == 0 { PULLED } else { FAMILIAR };
+    }
+
+    /// Whether it has been heard of often enough to expect more. A client may be about to say everything in one
+    /// go; what we dialed owes us an answer.
+    pub const fn is_familiar(self) -> bool {
+        self.0 & FAMILIAR != 0
+    }
+
+    /// It is watched for bytes no longer.
+    pub fn unwatch(&mut self) {
+        self.0 &= !WATCHED;
     }
 
     /// It was registered.
@@ -133,6 +157,10 @@ pub struct Edge {
     pub urgent: bool,
     /// A read that falls short proves nothing from now on.
     pub unsure: bool,
+    /// It is watched for bytes no longer.
+    pub unwatched: bool,
+    /// It is watched for room no longer.
+    pub unwatched_for_write: bool,
 }
 
 const READABLE: u16 = 1;
@@ -143,6 +171,8 @@ const UNSURE: u16 = 1 << 4;
 const WATCHED: u16 = 1 << 5;
 const WATCHED_FOR_WRITE: u16 = 1 << 6;
 const URGENT: u16 = 1 << 7;
+const PULLED: u16 = 1 << 8;
+const FAMILIAR: u16 = 1 << 9;
 
 #[cfg(test)]
 mod tests {

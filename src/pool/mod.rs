@@ -44,29 +44,31 @@ enum Chooser {
     LeastConnections(LeastConnections),
 }
 
-/// The backends that one session has tried in vain, the last eight of them.
+/// The backends that one session has tried in vain.
+///
+/// A bit for each of 64: in a larger pool some share one, and then an untried backend may be passed
+/// over for another, but none is tried twice while there are others.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tried {
-    ids: [u16; 8],
-    count: u8,
-}
+pub struct Tried(u64);
 
 impl Tried {
     /// Adds one.
     pub fn add(&mut self, id: BackendId) {
-        self.ids[usize::from(self.count) % self.ids.len()] = id.0;
-        self.count = self.count.saturating_add(1);
+        self.0 |= Tried::bit(id);
     }
 
-    /// Whether it is among them.
+    /// Whether it is among them, or shares a bit with one.
     pub fn has(&self, id: BackendId) -> bool {
-        let known = usize::from(self.count).min(self.ids.len());
-        self.ids[..known].contains(&id.0)
+        self.0 & Tried::bit(id) != 0
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.0 == 0
+    }
+
+    fn bit(id: BackendId) -> u64 {
+        1 << (id.0 % 64)
     }
 }
 
@@ -129,13 +131,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tried_remembers_the_last_eight() {
+    fn tried_remembers_each_of_64_and_more_of_them_together() {
         let mut tried = Tried::default();
-        assert!(!tried.has(BackendId(0)), "none is tried at first, not even number 0");
-        for id in 0..9 {
+        for id in 0..64 {
+            assert!(!tried.has(BackendId(id)), "{id} is not tried yet");
             tried.add(BackendId(id));
+            assert!((0..=id).all(|id| tried.has(BackendId(id))));
         }
-        assert!(!tried.has(BackendId(0)));
-        assert!((1..9).all(|id| tried.has(BackendId(id))));
+        let mut tried = Tried::default();
+        tried.add(BackendId(100));
+        assert!(tried.has(BackendId(100)) && tried.has(BackendId(36)) && !tried.has(BackendId(37)));
     }
 }

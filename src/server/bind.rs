@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::SockRef;
 
-use crate::config::{Bind, Plan};
+use crate::config::{Bind, ListenerPlan, Plan};
 use crate::net::{Address, Listener};
 use crate::poller::readiness::set_lifelines;
 use crate::worker::lifelines;
@@ -60,6 +60,9 @@ pub fn bind_all(plan: &Plan, workers: usize) -> Result<Bound, String> {
                 let name = &listener.name;
                 format!("listener \"{name}\": cannot listen on {address}: {}{hint}", plain(&error))
             })?;
+            for socket in &made {
+                prepare(socket, listener)?;
+            }
             if let Address::Unix(path) = address
                 && let Some(identity) = identity(path)
             {
@@ -73,6 +76,20 @@ pub fn bind_all(plan: &Plan, workers: usize) -> Result<Bound, String> {
         }
     }
     Ok(Bound { sockets, addresses, paths })
+}
+
+/// Sets what only this listener asks for.
+fn prepare(socket: &Listener, plan: &ListenerPlan) -> Result<(), String> {
+    let refused = |key: &str, error: &io::Error| {
+        format!("listener \"{}\": {key} cannot be had here: {}", plan.name, plain(error))
+    };
+    if plan.defer_accept {
+        socket.defer_accept().map_err(|error| refused("defer_accept", &error))?;
+    }
+    if plan.fastopen {
+        socket.fastopen().map_err(|error| refused("fastopen", &error))?;
+    }
+    Ok(())
 }
 
 /// One socket for each worker.

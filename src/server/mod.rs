@@ -4,6 +4,7 @@
 
 mod bind;
 mod capacity;
+mod engine;
 mod signals;
 
 use std::collections::hash_map::RandomState;
@@ -18,20 +19,22 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use nix::sys::signal::Signal;
 
-use crate::config::{Access, LogOutput, Plan, PollerKind, Target, Workers};
+use crate::config::{Access, LogOutput, Plan, Target, Workers};
 use crate::machine;
 use crate::net::{Address, Listener};
 use crate::observe::access_log::{self, Batch, Record};
-use crate::poller::Waker;
 use crate::poller::readiness::{PIPE_SIZE, Readiness, Settings};
+use crate::poller::{Poller, Waker};
 use crate::pool::Board;
 use crate::session::End;
 use crate::worker::admission::Admission;
+use crate::worker::crew::Crew;
 use crate::worker::recorder::{Keep, Recorder};
 use crate::worker::stats::Stats;
 use crate::worker::{Command, Notice, Setup, Turn, Worker};
 use bind::Paths;
 pub use capacity::Capacity;
+use engine::Engine;
 
 /// Why a server could not start or go on.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
         Workers::Auto => cores.len().max(1),
         Workers::Count(count) => usize::from(count),
     };
-    check_poller(plan.poller)?;
+    let engine = Engine::choose(plan.poller)?;
     let descriptors = machine::raise_open_files()
         .map_err(|error| start("cannot read the limit of open files", &error))?;
     let capacity = Capacity::of(&plan, workers, descriptors).map_err(Fatal::Start)?;
@@ -90,7 +93,22 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
     };
     let resolved = Arc::new(resolved);
     let bound = bind::bind_all(&plan, workers).map_err(Fatal::Start)?;
-    let fleet = Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores)?;
+    warn_of_fastopen(&plan);
+    let fleet = match engine {
+        Engine::Readiness => {
+            let make = || Readiness::new(settings(&capacity));
+            Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores, make)?
+        }
+        #[cfg(target_os = "linux")]
+        Engine::Uring => {
+            use crate::poller::uring::{Peers, Uring};
+
+            // Only access records ask who a client is.
+            let peers = if plan.log.access == Access::Off { Peers::Untold } else { Peers::Told };
+            let make = || Uring::open(settings(&capacity), peers);
+            Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores, make)?
+        }
+    };
     let where_to = |(at, address): &(usize, Address)| {
         let listener = &plan.listeners[*at];
         format!("{} on {address} -> {}", listener.name, plan.pools[listener.pool].name)
@@ -98,12 +116,34 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
     let listeners: Vec<String> = bound.addresses.iter().map(where_to).collect();
     log::info!("ready: {}", listeners.join(", "));
     log::info!(
-        "{workers} worker{}, at most {} connections ({descriptors} descriptors)",
+        "{workers} worker{} on {}, at most {} connections ({descriptors} descriptors)",
         if workers == 1 { "" } else { "s" },
+        engine.name(),
         capacity.connections
     );
     on_ready();
     fleet.supervise(&plan, &signal_receiver, &bound.paths)
+}
+
+fn settings(capacity: &Capacity) -> Settings {
+    Settings {
+        buffers_max: capacity.buffers as usize,
+        pipes_max: capacity.pipes as usize,
+        pipe_size: PIPE_SIZE,
+        ..Settings::default()
+    }
+}
+
+/// Says so when TCP Fast Open was asked for and the system does the usual handshake all the same.
+fn warn_of_fastopen(plan: &Plan) {
+    let Some((opens, accepts)) = machine::fastopen() else { return };
+    let sysctl = "(sysctl net.ipv4.tcp_fastopen=3 allows it both ways)";
+    for listener in plan.listeners.iter().filter(|listener| listener.fastopen && !accepts) {
+        log::warn!("listener \"{}\": fastopen is off in this system {sysctl}", listener.name);
+    }
+    for pool in plan.pools.iter().filter(|pool| pool.fastopen && !opens) {
+        log::warn!("pool \"{}\": fastopen is off in this system {sysctl}", pool.name);
+    }
 }
 
 /// The running threads.
@@ -119,13 +159,17 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(
+    fn start<P>(
         plan: &Arc<Plan>,
         capacity: &Capacity,
         resolved: &Arc<Vec<Vec<Option<Address>>>>,
         sockets: Vec<Vec<(usize, Listener)>>,
         cores: &[usize],
-    ) -> Result<Fleet, Fatal> {
+        make_poller: impl Fn() -> io::Result<P>,
+    ) -> Result<Fleet, Fatal>
+    where
+        P: Poller<Listener = Listener> + Send + 'static,
+    {
         let workers = sockets.len();
         let board = Arc::new(Board::new(plan));
         let admission = Arc::new(Admission::new(capacity.connections));
@@ -134,6 +178,7 @@ impl Fleet {
             plan.listeners.iter().map(|listener| listener.max_connections.map(limit)).collect();
         let (records, written) = start_writer(plan)?;
         let (noticed, notices) = bounded(NOTICES);
+        let crew = Arc::new(Crew::new(workers));
         let mut fleet = Fleet {
             commands: Vec::new(),
             wakers: Vec::new(),
@@ -144,15 +189,10 @@ impl Fleet {
             written,
         };
         let seed = RandomState::new();
-        let mut crew = Vec::new();
+        let mut hands = Vec::new();
         for (index, listeners) in sockets.into_iter().enumerate() {
-            let poller = Readiness::new(Settings {
-                buffers_max: capacity.buffers as usize,
-                pipes_max: capacity.pipes as usize,
-                pipe_size: PIPE_SIZE,
-                ..Settings::default()
-            })
-            .map_err(|error| start("cannot make an event queue", &error))?;
+            let poller =
+                make_poller().map_err(|error| start("cannot make an event queue", &error))?;
             let (commands, obeyed) = bounded(COMMANDS);
             let stats = Arc::new(Stats::default());
             let setup = Setup {
@@ -167,7 +207,7 @@ impl Fleet {
                 recorder: records.as_ref().map(Records::recorder),
                 stats: Arc::clone(&stats),
                 index,
-                workers,
+                crew: Arc::clone(&crew),
                 seed: seed.hash_one(index),
             };
             let worker = Worker::new(poller, setup)
@@ -175,13 +215,14 @@ impl Fleet {
             fleet.commands.push(commands);
             fleet.wakers.push(worker.waker());
             fleet.stats.push(stats);
-            crew.push(worker);
+            hands.push(worker);
         }
         admission.notify(fleet.wakers.clone());
+        crew.notify(fleet.wakers.clone());
         let (ended_sender, ended) = bounded(workers);
         let (accepting_sender, accepting) = bounded(workers);
         fleet.ended = ended;
-        for (index, mut worker) in crew.into_iter().enumerate() {
+        for (index, mut worker) in hands.into_iter().enumerate() {
             let ended = ended_sender.clone();
             let accepting = accepting_sender.clone();
             let core = plan.pin_workers.then(|| cores.get(index % cores.len().max(1)).copied());
@@ -289,9 +330,10 @@ impl Fleet {
     fn summary(&self) -> String {
         let sum = |read: fn(&Stats) -> u64| self.stats.iter().map(|stats| read(stats)).sum::<u64>();
         let mut text = format!(
-            "accepted={} open={} backend_connections={} bytes_in={} bytes_out={} spliced={} \
+            "accepted={} handed_over={} open={} backend_connections={} bytes_in={} bytes_out={} spliced={} \
              retries={} pauses={} pipes_in_use={} buffers_in_use={} records_dropped={}",
             sum(|stats| stats.accepted.read()),
+            sum(|stats| stats.handed_over.read()),
             self.open(),
             self.board.live(),
             sum(|stats| stats.bytes_up.read()),
@@ -405,17 +447,6 @@ fn resolve_unless_stopped(
                 }
             }
         }
-    }
-}
-
-fn check_poller(kind: PollerKind) -> Result<(), Fatal> {
-    let native = if cfg!(target_os = "linux") { PollerKind::Epoll } else { PollerKind::Kqueue };
-    match kind {
-        PollerKind::Auto => Ok(()),
-        kind if kind == native => Ok(()),
-        PollerKind::Epoll | PollerKind::Kqueue | PollerKind::IoUring => Err(Fatal::Start(format!(
-            "poller: {kind:?} is not available here (use auto, or {native:?})"
-        ))),
     }
 }
 

@@ -10,9 +10,9 @@ impl Session {
         failure: Failure,
         actions: &mut Vec<Action>,
     ) {
-        match self.phase {
-            Phase::Relaying => {}
-            Phase::Choosing | Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Redialing => {
+        let had = match &self.phase {
+            Phase::Relaying(relaying) => relaying.fault,
+            Phase::Reaching { .. } => {
                 // Only the client is pulled from before there is a backend.
                 let end = if failure.is_local() { End::LocalResource } else { End::ClientAbort };
                 self.give_up(end, actions);
@@ -24,18 +24,17 @@ impl Session {
                 return;
             }
             Phase::Settling(_) | Phase::Closing | Phase::Retired => return,
-        }
-        if self.may_redial(cx, side, failure) {
-            self.phase = Phase::Redialing;
+        };
+        if had.is_none() && self.may_redial(cx, side, failure) {
             // It is a new connection to reach, with the time and the care that one has.
+            self.phase = Phase::reaching(cx.now, Step::Redialing);
             self.active = cx.now;
-            self.settled = false;
             self.down.state = State::Idle;
             self.close(Side::Backend, Manner::Graceful, actions);
             return;
         }
         self.end.get_or_insert(end_by(side, failure));
-        let fault = self.fault.unwrap_or(Fault { side, manner: manner_of(failure) });
+        let fault = had.unwrap_or(Fault { side, manner: manner_of(failure) });
         self.settle(cx, Fault { side, ..fault }, actions);
     }
 
@@ -44,9 +43,8 @@ impl Session {
     pub(super) fn may_redial(&self, cx: Context<'_>, side: Side, failure: Failure) -> bool {
         side == Side::Backend
             && failure == Failure::Reset
-            && self.fault.is_none()
-            && self.up.bytes == 0
-            && self.down.bytes == 0
+            && self.bytes.up == 0
+            && self.bytes.down == 0
             && self.up.state == State::Pulling
             && self.attempts < cx.limits.attempts
     }
@@ -59,17 +57,11 @@ impl Session {
         actions: &mut Vec<Action>,
     ) {
         self.flow_from(side.opposite()).state = State::Cut;
-        match self.phase {
-            Phase::Relaying => {}
-            Phase::Choosing
-            | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::Redialing
-            | Phase::Settling(_)
-            | Phase::Closing
-            | Phase::Retired => return,
-        }
-        if let Some(fault) = self.fault {
+        let had = match &self.phase {
+            Phase::Relaying(relaying) => relaying.fault,
+            Phase::Reaching { .. } | Phase::Settling(_) | Phase::Closing | Phase::Retired => return,
+        };
+        if let Some(fault) = had {
             if fault.side != side {
                 // Both are broken now; nobody is owed anything.
                 self.close_both(Manner::Reset, actions);
@@ -81,10 +73,7 @@ impl Session {
         match self.flow_from(side).state {
             // It still has bytes for the other side, in its kernel queue or on the way: they are
             // delivered first. The next pull that ends or fails comes after the last of them.
-            State::Pulling | State::Pushing { .. } => {
-                self.fault = Some(fault);
-                self.active = cx.now;
-            }
+            State::Pulling | State::Pushing { .. } => self.falter(cx, fault),
             // It had finished, and refuses what still comes: the other side gets all of it, and
             // FIN.
             State::Shutting | State::Done => {
@@ -94,6 +83,15 @@ impl Session {
                 self.settle(cx, fault, actions);
             }
         }
+    }
+
+    /// `fault.side` takes nothing any more; what it sent before is passed on for as long as it
+    /// moves.
+    pub(super) fn falter(&mut self, cx: Context<'_>, fault: Fault) {
+        if let Phase::Relaying(relaying) = &mut self.phase {
+            relaying.fault = Some(fault);
+        }
+        self.active = cx.now;
     }
 
     /// `fault.side` is gone; the other side gets what it is owed, then FIN or RST.
@@ -141,7 +139,7 @@ impl Session {
             unacknowledged: u32::MAX,
             until: cx.now + GRACE,
             look_at: cx.now,
-            pause: LOOK_PAUSE.0,
+            looks: 0,
         });
         actions.push(Action::Look { side });
     }
@@ -161,8 +159,9 @@ impl Session {
                     settling.unacknowledged = left;
                     settling.until = cx.now + GRACE;
                 }
-                settling.look_at = cx.now + settling.pause;
-                settling.pause = (settling.pause * 2).min(LOOK_PAUSE.1);
+                let pause = LOOK_PAUSE.0.saturating_mul(1 << settling.looks.min(16));
+                settling.look_at = cx.now + pause.min(LOOK_PAUSE.1);
+                settling.looks = settling.looks.saturating_add(1);
                 // Where the kernel does not say what is acknowledged, RST might destroy what is
                 // owed, and FIN cannot.
                 let manner = match (settling.manner, unacknowledged) {
@@ -174,26 +173,20 @@ impl Session {
                     self.phase = Phase::Closing;
                 }
             }
-            Phase::Relaying => match (broken, self.fault) {
+            Phase::Relaying(relaying) => match (broken, relaying.fault) {
                 (Some(failure), None) => {
                     self.end.get_or_insert(end_by(side, failure));
-                    self.fault = Some(Fault { side, manner: manner_of(failure) });
-                    self.active = cx.now;
+                    self.falter(cx, Fault { side, manner: manner_of(failure) });
                 }
                 (None, None) => self.listen_for_life(cx, side, unacknowledged, mute, actions),
                 (_, Some(_)) => {}
             },
-            Phase::Dialing { .. } => {
+            Phase::Reaching { .. } => {
                 if broken.is_some() {
                     self.give_up(End::ClientAbort, actions);
                 }
             }
-            Phase::Settling(_)
-            | Phase::Choosing
-            | Phase::Waiting { .. }
-            | Phase::Redialing
-            | Phase::Closing
-            | Phase::Retired => {}
+            Phase::Settling(_) | Phase::Closing | Phase::Retired => {}
         }
     }
 
@@ -209,10 +202,11 @@ impl Session {
         mute: bool,
         actions: &mut Vec<Action>,
     ) {
-        self.unverified |= unacknowledged.is_some_and(|left| left > 0);
+        let Phase::Relaying(relaying) = &mut self.phase else { return };
+        relaying.unverified |= unacknowledged.is_some_and(|left| left > 0);
         let Some(timeout) = cx.limits.user_timeout else { return };
-        let since = &mut self.mute_since[side as usize];
-        *since = if mute { cx.now.min(*since) } else { Moment::NEVER };
+        let since = &mut relaying.mute_since[side as usize];
+        *since = if mute { Beat::from(cx.now).min(*since) } else { Beat::NEVER };
         if cx.now < *since + timeout {
             return;
         }
@@ -220,8 +214,7 @@ impl Session {
         let fault = Fault { side, manner: Manner::Reset };
         if self.flow_from(side).is_owed() {
             // What it sent before is still on its way to the other.
-            self.fault = Some(fault);
-            self.active = cx.now;
+            self.falter(cx, fault);
         } else {
             self.settle(cx, fault, actions);
         }

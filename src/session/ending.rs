@@ -10,18 +10,14 @@ impl Session {
     }
 
     pub(super) fn kill(&mut self, cx: Context<'_>, end: End, actions: &mut Vec<Action>) {
-        match self.phase {
+        let relaying = match self.phase {
             Phase::Closing | Phase::Retired => return,
-            Phase::Choosing
-            | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::Redialing
-            | Phase::Relaying
-            | Phase::Settling(_) => {}
-        }
+            Phase::Relaying(_) => true,
+            Phase::Reaching { .. } | Phase::Settling(_) => false,
+        };
         // FIN is for a connection that is whole: both sides may speak, and neither has for a while.
-        let whole = self.phase == Phase::Relaying
-            && self.fault.is_none()
+        let whole = relaying
+            && self.fault().is_none()
             && !self.up.is_owed()
             && !self.down.is_owed()
             && !self.is_half_closed()
@@ -32,15 +28,17 @@ impl Session {
     }
 
     pub(super) fn cancel_dial(&mut self, actions: &mut Vec<Action>) {
-        if self.backend == Socket::Dialing && !self.cancelled {
-            self.cancelled = true;
+        if self.backend == Socket::Dialing {
+            self.backend = Socket::Cancelling;
             actions.push(Action::CancelDial);
         }
     }
 
     pub(super) fn close_both(&mut self, manner: Manner, actions: &mut Vec<Action>) {
+        if let Phase::Reaching { first, .. } = &mut self.phase {
+            actions.extend(first.take().map(Action::Release));
+        }
         self.phase = Phase::Closing;
-        actions.extend(self.first.take().map(Action::Release));
         self.close(Side::Client, manner, actions);
         self.close(Side::Backend, manner, actions);
         self.cancel_dial(actions);
@@ -63,9 +61,8 @@ impl Session {
             Side::Client => self.client = Socket::Absent,
             Side::Backend => self.backend = Socket::Absent,
         }
-        if self.phase == Phase::Redialing {
-            self.phase = Phase::Choosing;
-            actions.push(Action::Choose);
+        if matches!(self.phase, Phase::Reaching { step: Step::Redialing, .. }) {
+            self.choose(actions);
         }
         self.retire_when_over(actions);
     }

@@ -52,22 +52,12 @@ pub struct Flow {
     pub choice: LaneChoice,
     /// How the bytes in hand do travel.
     pub carrying: Lane,
-    /// Bytes that the target's kernel took.
-    pub bytes: u64,
-    /// Those of them that were spliced.
-    pub spliced: u64,
 }
 
 impl Flow {
     /// A direction in which nothing happened yet.
     pub fn new(policy: Policy) -> Flow {
-        Flow {
-            state: State::Idle,
-            choice: LaneChoice::new(policy),
-            carrying: Lane::Buffer,
-            bytes: 0,
-            spliced: 0,
-        }
+        Flow { state: State::Idle, choice: LaneChoice::new(policy), carrying: Lane::Buffer }
     }
 
     /// Whether bytes are on their way that the target has not taken.

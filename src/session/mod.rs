@@ -11,7 +11,7 @@
 //!              ▲   │                 │                   │  │
 //!              │   └─wait─▶ Waiting  │ no attempts left  │  └──a side broke──▶ Settling
 //!              └───────────────┘     ▼                   ▼                       │
-//!                                 Closing ◀──both ends done──◀───delivered───────┘
+//!         (steps of Reaching)     Closing ◀──both ends done──◀───delivered───────┘
 //!                                    └──last completion──▶ Retired
 //! ```
 //!
@@ -38,59 +38,86 @@ mod words;
 
 use std::time::Duration;
 
-use crate::time::Moment;
+use crate::time::{Beat, Lapse, Moment};
 use crate::transfer::{Condition, Failure, Lane, Manner, Parcel, Sent, Side};
 
 pub use end::End;
 use flow::{Flow, State};
 pub use lane::Policy;
-pub use words::{Action, Backoff, Context, Event, Limits};
+pub use words::{Action, Backoff, Context, Event, Lifetime, Limits};
 
-/// The state of one connection pair, 264 bytes at the most; the sockets are the worker's.
+/// The state of one connection pair; the sockets are the worker's.
+///
+/// There are as many of these as connections, most of them silent, so what matters only for a while
+/// is in the [`Phase`] of that while, and what need not be exact is small.
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
     up: Flow,
     down: Flow,
+    bytes: Bytes,
     client: Socket,
     backend: Socket,
-    /// The first parcel, while it is in our hands and not with the dial.
-    first: Option<Parcel>,
     /// The first cause of the end.
     end: Option<End>,
-    /// What giving up now would be called: how the last attempt to connect failed.
-    refusal: End,
-    /// Who sent the last bytes that were passed on; the other one is due.
-    spoke: Side,
-    fault: Option<Fault>,
     attempts: u8,
-    settled: bool,
-    cancelled: bool,
     half_closed: bool,
     started: Moment,
-    dialed: Moment,
-    answered: Moment,
+    /// When bytes or FIN last moved, or a side was found broken. Until there is a backend it stands
+    /// still, from the accept or from the first dial: all attempts together are timed by it.
     active: Moment,
-    checked: Moment,
-    verified: Moment,
-    /// Bytes were pushed since it was last seen that all were acknowledged.
-    unverified: bool,
-    /// Since when the client has been mute, and the backend.
-    mute_since: [Moment; 2],
-    expires: Moment,
+    /// From the start to the backend's connection.
+    connected: Option<Lapse>,
+    /// From the start to the backend's first byte.
+    answered: Option<Lapse>,
+}
+
+const _: () = assert!(size_of::<Session>() <= 96, "every connection pays for one");
+
+/// Bytes that the other side's kernel took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    /// From the client.
+    up: u64,
+    /// From the backend.
+    down: u64,
+    /// Those of both that were spliced.
+    spliced: u64,
 }
 
 /// Where the session as a whole stands; see the diagram of the module.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 enum Phase {
-    Choosing,
-    Waiting { until: Moment, give_up: Moment, next: Next },
-    Dialing { until: Moment, give_up: Moment },
-    Redialing,
-    Relaying,
+    /// There is no backend yet, or none any more.
+    Reaching {
+        step: Step,
+        /// When the step has lasted too long, or long enough.
+        until: Moment,
+        /// The first parcel, while it is in our hands and not with the dial.
+        first: Option<Parcel>,
+        /// When it was last looked whether the client is still there.
+        checked: Beat,
+        /// What giving up now would be called: how the last attempt to connect failed.
+        refusal: End,
+    },
+    /// Bytes go both ways.
+    Relaying(Relaying),
+    /// One side is gone, and the other is still owed bytes.
     Settling(Settling),
+    /// Both sides are being closed.
     Closing,
+    /// Nothing is in flight.
     Retired,
+}
+
+/// What is being done to reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Choosing,
+    Waiting(Next),
+    Dialing,
+    /// The backend that broke before any byte is being closed; a choice follows.
+    Redialing,
 }
 
 /// What a wait is for.
@@ -102,15 +129,36 @@ enum Next {
     Dial,
 }
 
-/// One side is gone, and the other is still owed bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What a session that passes bytes on remembers.
+#[derive(Debug, PartialEq)]
+struct Relaying {
+    since: Beat,
+    /// By how much sooner than others it ends, where a session's life has a limit.
+    haste: u16,
+    /// Who sent the last bytes that were passed on; the other one is due.
+    spoke: Side,
+    fault: Option<Fault>,
+    settled: bool,
+    /// When it was last looked whether a stalled source is still there.
+    checked: Beat,
+    /// Bytes were pushed since it was last seen that all were acknowledged.
+    unverified: bool,
+    /// When it was last looked for what is not acknowledged.
+    verified: Beat,
+    /// Since when the client has been mute, and the backend.
+    mute_since: [Beat; 2],
+}
+
+/// What is waited for when one side is gone.
+#[derive(Debug, PartialEq)]
 struct Settling {
     side: Side,
     manner: Manner,
     unacknowledged: u32,
     until: Moment,
     look_at: Moment,
-    pause: Duration,
+    /// How many times it was looked.
+    looks: u8,
 }
 
 /// A side stopped taking bytes, and what it sent before is still on its way to the other.
@@ -125,6 +173,8 @@ struct Fault {
 enum Socket {
     Absent,
     Dialing,
+    /// The dial is to be given up, and is not over yet.
+    Cancelling,
     Open,
     Closing,
 }
@@ -153,33 +203,22 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 const LOOK_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 impl Session {
-    /// A session whose client was accepted at `now` and which must be over at `expires`
-    /// ([`Moment::NEVER`]: no maximum).
-    pub fn new(now: Moment, expires: Moment, policy: Policy) -> Session {
+    /// A session whose client was accepted at `now`.
+    pub fn new(now: Moment, policy: Policy) -> Session {
         Session {
-            phase: Phase::Choosing,
+            phase: Phase::reaching(now, Step::Choosing),
             up: Flow::new(policy),
             down: Flow::new(policy),
+            bytes: Bytes::default(),
             client: Socket::Open,
             backend: Socket::Absent,
-            first: None,
             end: None,
-            refusal: End::BackendRefused,
-            spoke: Side::Backend,
-            fault: None,
             attempts: 0,
-            settled: false,
-            cancelled: false,
             half_closed: false,
             started: now,
-            dialed: Moment::NEVER,
-            answered: Moment::NEVER,
             active: now,
-            checked: now,
-            verified: now,
-            unverified: false,
-            mute_since: [Moment::NEVER; 2],
-            expires,
+            connected: None,
+            answered: None,
         }
     }
 
@@ -192,7 +231,7 @@ impl Session {
             }
             Event::Chosen { again } => self.chosen(cx, again, actions),
             Event::NoBackend => {
-                if self.phase == Phase::Choosing {
+                if self.is_choosing() {
                     self.give_up(End::NoBackend, actions);
                 }
             }
@@ -213,27 +252,27 @@ impl Session {
 
     /// When the session wants [`Event::Deadline`]; [`Moment::NEVER`] when it does not.
     pub fn deadline(&self, limits: &Limits) -> Moment {
-        match self.phase {
-            Phase::Choosing | Phase::Redialing | Phase::Closing | Phase::Retired => Moment::NEVER,
-            Phase::Waiting { until, .. } => until,
-            Phase::Dialing { until, .. } if self.up.is_owed() => {
-                until.min(self.checked + STALL_CHECK)
+        match &self.phase {
+            Phase::Reaching { until, checked, .. } if self.is_dialing_with_bytes() => {
+                (*until).min(*checked + STALL_CHECK)
             }
-            Phase::Dialing { until, .. } => until,
-            Phase::Settling(settling) => settling.look_at.min(settling.until),
-            Phase::Relaying => {
-                let mut deadline = self.silence_ends(limits).min(self.expires);
-                if !self.settled {
-                    deadline = deadline.min(self.dialed + SETTLE_AGE);
+            Phase::Reaching { until, .. } => *until,
+            Phase::Relaying(relaying) => {
+                let silence_ends = self.silence_ends(relaying, limits);
+                let mut deadline = silence_ends.min(self.life_ends(relaying, limits));
+                if !relaying.settled {
+                    deadline = deadline.min(relaying.since + SETTLE_AGE);
                 }
                 if self.stalled_source().is_some() {
-                    deadline = deadline.min(self.checked + STALL_CHECK);
+                    deadline = deadline.min(relaying.checked + STALL_CHECK);
                 }
-                if let (true, Some(timeout)) = (self.unverified, limits.user_timeout) {
-                    deadline = deadline.min(self.verified + timeout / VERIFY_SHARE);
+                if let (true, Some(timeout)) = (relaying.unverified, limits.user_timeout) {
+                    deadline = deadline.min(relaying.verified + timeout / VERIFY_SHARE);
                 }
                 deadline
             }
+            Phase::Settling(settling) => settling.look_at.min(settling.until),
+            Phase::Closing | Phase::Retired => Moment::NEVER,
         }
     }
 
@@ -244,12 +283,12 @@ impl Session {
 
     /// Bytes that the other side's kernel took: from the client, from the backend.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.up.bytes, self.down.bytes)
+        (self.bytes.up, self.bytes.down)
     }
 
     /// How many of those were spliced, both directions together.
     pub fn spliced(&self) -> u64 {
-        self.up.spliced + self.down.spliced
+        self.bytes.spliced
     }
 
     /// How many attempts to connect were made.
@@ -262,14 +301,14 @@ impl Session {
         self.started
     }
 
-    /// When the backend's connection stood, if it ever did.
-    pub fn dialed_at(&self) -> Option<Moment> {
-        (self.dialed != Moment::NEVER).then_some(self.dialed)
+    /// How long after the start the backend's connection stood, if it ever did; to seven digits.
+    pub fn connected(&self) -> Option<Duration> {
+        self.connected.map(Lapse::span)
     }
 
-    /// When the backend's first byte came, if it ever did.
-    pub fn answered_at(&self) -> Option<Moment> {
-        (self.answered != Moment::NEVER).then_some(self.answered)
+    /// How long after the start the backend's first byte came, if it ever did; to seven digits.
+    pub fn answered(&self) -> Option<Duration> {
+        self.answered.map(Lapse::span)
     }
 
     /// Whether one side ever went on after the other had finished.
@@ -279,6 +318,14 @@ impl Session {
 
     fn is_half_closed(&self) -> bool {
         self.up.is_over() != self.down.is_over()
+    }
+
+    /// The side that has stopped taking bytes, while what it sent before is still on its way.
+    fn fault(&self) -> Option<Fault> {
+        match &self.phase {
+            Phase::Relaying(relaying) => relaying.fault,
+            Phase::Reaching { .. } | Phase::Settling(_) | Phase::Closing | Phase::Retired => None,
+        }
     }
 
     fn pull(&mut self, side: Side, actions: &mut Vec<Action>) {
@@ -292,6 +339,35 @@ impl Session {
         match side {
             Side::Client => &mut self.up,
             Side::Backend => &mut self.down,
+        }
+    }
+}
+
+impl Phase {
+    fn reaching(now: Moment, step: Step) -> Phase {
+        Phase::Reaching {
+            step,
+            until: Moment::NEVER,
+            first: None,
+            checked: now.into(),
+            refusal: End::BackendRefused,
+        }
+    }
+}
+
+impl Relaying {
+    fn new(now: Moment, haste: u16) -> Relaying {
+        let now = Beat::from(now);
+        Relaying {
+            since: now,
+            haste,
+            spoke: Side::Backend,
+            fault: None,
+            settled: false,
+            checked: now,
+            unverified: false,
+            verified: now,
+            mute_since: [Beat::NEVER; 2],
         }
     }
 }

@@ -13,8 +13,8 @@ impl Session {
         actions: &mut Vec<Action>,
     ) {
         let policy = cx.limits.policy;
-        if side == Side::Backend && self.answered == Moment::NEVER {
-            self.answered = cx.now;
+        if side == Side::Backend && self.answered.is_none() {
+            self.answered = Some((cx.now - self.started).into());
         }
         let flow = self.flow_from(side);
         if flow.state != State::Pulling {
@@ -24,15 +24,15 @@ impl Session {
         }
         flow.choice.observe(policy, parcel.len());
         flow.carrying = parcel.lane();
-        match self.phase {
-            Phase::Relaying => {
+        match &mut self.phase {
+            Phase::Relaying(_) => {
                 self.flow_from(side).state = State::Pushing { last };
                 self.active = cx.now;
                 actions.push(Action::Push { side: side.opposite(), parcel, last });
             }
-            Phase::Choosing | Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Redialing => {
+            Phase::Reaching { first, .. } => {
+                *first = Some(parcel);
                 self.flow_from(side).state = State::Holding { last };
-                self.first = Some(parcel);
             }
             Phase::Settling(_) | Phase::Closing | Phase::Retired => {
                 actions.push(Action::Release(parcel));
@@ -43,17 +43,20 @@ impl Session {
     /// A settling side that had its FIN may go on sending; what it sends is read, so that the
     /// kernel does not answer it with RST, and thrown away.
     pub(super) fn discard_more(&mut self, side: Side, last: bool, actions: &mut Vec<Action>) {
-        let Phase::Settling(Settling { side: settling, manner: Manner::Graceful, .. }) = self.phase
-        else {
-            return;
-        };
-        if settling == side {
-            if last {
-                self.close(side, Manner::Graceful, actions);
-                self.phase = Phase::Closing;
-            } else {
-                actions.push(Action::Pull { side, lane: Lane::Buffer });
-            }
+        match &self.phase {
+            Phase::Settling(settling)
+                if settling.side == side && settling.manner == Manner::Graceful => {}
+            Phase::Settling(_)
+            | Phase::Reaching { .. }
+            | Phase::Relaying(_)
+            | Phase::Closing
+            | Phase::Retired => return,
+        }
+        if last {
+            self.close(side, Manner::Graceful, actions);
+            self.phase = Phase::Closing;
+        } else {
+            actions.push(Action::Pull { side, lane: Lane::Buffer });
         }
     }
 
@@ -63,19 +66,17 @@ impl Session {
             self.discard_more(side, true, actions);
             return;
         }
-        match self.phase {
-            Phase::Relaying => {
+        match &self.phase {
+            Phase::Relaying(relaying) => {
                 self.active = cx.now;
-                match self.fault {
+                match relaying.fault {
                     // It had stopped taking bytes before; now everything it sent is with the
                     // other side's kernel.
                     Some(fault) if fault.side == side => self.settle(cx, fault, actions),
                     Some(_) | None => self.source_finished(side, actions),
                 }
             }
-            Phase::Choosing | Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Redialing => {
-                self.flow_from(side).state = State::Ended;
-            }
+            Phase::Reaching { .. } => self.flow_from(side).state = State::Ended,
             Phase::Settling(_) | Phase::Closing | Phase::Retired => {}
         }
     }
@@ -114,17 +115,21 @@ impl Session {
             return;
         };
         let bytes = u64::from(sent.bytes.get());
-        self.spoke = source;
-        self.unverified = true;
-        let flow = self.flow_from(source);
-        flow.bytes += bytes;
-        if flow.carrying == Lane::Pipe {
-            flow.spliced += bytes;
+        match source {
+            Side::Client => self.bytes.up += bytes,
+            Side::Backend => self.bytes.down += bytes,
+        }
+        if self.flow_from(source).carrying == Lane::Pipe {
+            self.bytes.spliced += bytes;
+        }
+        if let Phase::Relaying(relaying) = &mut self.phase {
+            relaying.spoke = source;
+            relaying.unverified = true;
         }
         self.active = cx.now;
         match sent.rest {
             Some(parcel) => actions.push(Action::Push { side, parcel, last }),
-            None if last => match self.fault {
+            None if last => match self.fault() {
                 Some(fault) if fault.side == source => self.settle(cx, fault, actions),
                 Some(_) | None => self.source_finished(source, actions),
             },
@@ -145,13 +150,14 @@ impl Session {
         }
         // It can only fail on a connection that is already over. Where bytes may still come from
         // there, the pull says how it ended, after the last of them.
-        if let (Some(failure), Phase::Relaying, None) = (failure, self.phase, self.fault) {
+        if let (Some(failure), Phase::Relaying(Relaying { fault: None, .. })) =
+            (failure, &self.phase)
+        {
             self.end.get_or_insert(end_by(side, failure));
-            self.active = cx.now;
             if self.flow_from(side).is_over() {
                 self.settle(cx, Fault { side, manner: Manner::Graceful }, actions);
             } else {
-                self.fault = Some(Fault { side, manner: manner_of(failure) });
+                self.falter(cx, Fault { side, manner: manner_of(failure) });
             }
         }
     }

@@ -10,6 +10,7 @@ const LIMITS: Limits = Limits {
     connect_total: Duration::from_secs(10),
     idle: Some(Duration::from_secs(3600)),
     half_close: Some(Duration::from_secs(300)),
+    lifetime: None,
     user_timeout: None,
     attempts: 3,
     backoff: Backoff {
@@ -29,7 +30,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let session = Session::new(Moment::ZERO, Moment::NEVER, Policy::Auto);
+        let session = Session::new(Moment::ZERO, Policy::Auto);
         Bench { session, now: Moment::ZERO, limits: LIMITS }
     }
 
@@ -336,7 +337,7 @@ fn a_stalled_session_looks_whether_its_source_is_still_there() {
     let condition = Condition { broken: Some(Failure::Reset), ..Condition::default() };
     let broken = Event::Looked { side: Side::Backend, condition };
     assert!(bench.tell(broken).is_empty(), "the client has its bytes coming");
-    assert_eq!(bench.deadline(), GRACE.min(Duration::from_secs(1)));
+    assert!(bench.deadline() <= STALL_CHECK.min(GRACE), "it goes on looking");
     bench.now = bench.now + GRACE;
     let cut = bench.tell(Event::Deadline);
     assert_eq!(cut, ["Close Client Reset", "Close Backend Reset"]);
@@ -426,6 +427,36 @@ fn a_dial_that_cannot_be_cancelled_any_more_delivers_before_it_resets() {
 }
 
 #[test]
-fn the_whole_state_of_a_connection_is_small() {
-    assert!(size_of::<Session>() <= 264, "{} bytes", size_of::<Session>());
+fn a_life_of_limited_length_is_cut_by_its_share_of_the_jitter() {
+    let mut bench = Bench::relaying();
+    let (longest, jitter) = (Duration::from_secs(3000), Duration::from_secs(300));
+    bench.limits.lifetime = Some(Lifetime { longest, jitter });
+    bench.pass(SETTLE_AGE);
+    // The dice of the bench are as high as they get.
+    let left = bench.deadline();
+    assert!(left < longest - SETTLE_AGE - jitter + Duration::from_millis(5), "{left:?}");
+    assert!(left >= longest - SETTLE_AGE - jitter, "{left:?}");
+    assert!(bench.pass(left - Duration::from_millis(1)).is_empty());
+    let quiet = bench.pass(Duration::from_millis(1));
+    assert_eq!(quiet, ["Close Client Graceful", "Close Backend Graceful"]);
+    assert_eq!(bench.session.end(), Some(End::Lifetime));
+    assert_eq!(Lifetime { longest, jitter }.of(0), longest);
+}
+
+#[test]
+fn what_is_reported_of_a_beginning_is_measured_from_the_accept() {
+    let mut bench = Bench::new();
+    bench.tell(Event::Accepted);
+    bench.tell(Event::Chosen { again: false });
+    assert_eq!((bench.session.connected(), bench.session.answered()), (None, None));
+    bench.now = bench.now + Duration::from_millis(7);
+    bench.tell(Event::Dialed { first: None });
+    bench.now = bench.now + Duration::from_millis(5);
+    bench.tell(pulled(Side::Backend, 1, false));
+    bench.tell(pushed(Side::Client, 1, 0));
+    bench.now = bench.now + Duration::from_secs(9);
+    bench.tell(pulled(Side::Backend, 1, false));
+    let connected = bench.session.connected().map(|span| span.as_micros());
+    let answered = bench.session.answered().map(|span| span.as_micros());
+    assert_eq!((connected, answered), (Some(7_000), Some(12_000)));
 }

@@ -5,72 +5,84 @@ use super::*;
 
 impl Session {
     pub(super) fn deadline_passed(&mut self, cx: Context<'_>, actions: &mut Vec<Action>) {
-        match &mut self.phase {
-            &mut Phase::Waiting { until, give_up, next } => {
-                if cx.now < until {
-                    return;
-                }
-                match next {
-                    _ if cx.now >= give_up => self.give_up(self.refusal, actions),
-                    Next::Dial => self.dial(cx, give_up, actions),
-                    Next::Choose => {
-                        self.phase = Phase::Choosing;
-                        actions.push(Action::Choose);
-                    }
-                }
-            }
-            Phase::Dialing { until, .. } => {
-                if cx.now >= *until {
-                    *until = Moment::NEVER;
-                    self.cancel_dial(actions);
-                } else if self.up.is_owed() && cx.now >= self.checked + STALL_CHECK {
-                    // With its first bytes in hand nothing is pulled from the client.
-                    self.checked = cx.now;
-                    actions.push(Action::Look { side: Side::Client });
-                }
-            }
-            Phase::Relaying => self.relaying_too_long(cx, actions),
+        match &self.phase {
+            Phase::Reaching { .. } => self.reaching_too_long(cx, actions),
+            Phase::Relaying(_) => self.relaying_too_long(cx, actions),
             Phase::Settling(settling) => {
                 if cx.now >= settling.look_at.min(settling.until) {
                     actions.push(Action::Look { side: settling.side });
                 }
             }
-            Phase::Choosing | Phase::Redialing | Phase::Closing | Phase::Retired => {}
+            Phase::Closing | Phase::Retired => {}
         }
     }
 
-    pub(super) fn relaying_too_long(&mut self, cx: Context<'_>, actions: &mut Vec<Action>) {
-        if cx.now >= self.expires {
+    fn reaching_too_long(&mut self, cx: Context<'_>, actions: &mut Vec<Action>) {
+        let too_late = cx.now >= self.patience_ends(cx.limits);
+        let with_bytes = self.is_dialing_with_bytes();
+        let Phase::Reaching { step, until, checked, refusal, .. } = &mut self.phase else { return };
+        if cx.now < *until {
+            if with_bytes && cx.now >= *checked + STALL_CHECK {
+                *checked = cx.now.into();
+                actions.push(Action::Look { side: Side::Client });
+            }
+            return;
+        }
+        match step {
+            Step::Waiting(_) if too_late => {
+                let refusal = *refusal;
+                self.give_up(refusal, actions);
+            }
+            Step::Waiting(Next::Dial) => self.dial(cx, actions),
+            Step::Waiting(Next::Choose) => self.choose(actions),
+            Step::Dialing => {
+                *until = Moment::NEVER;
+                self.cancel_dial(actions);
+            }
+            Step::Choosing | Step::Redialing => {} // these take as long as they take
+        }
+    }
+
+    fn relaying_too_long(&mut self, cx: Context<'_>, actions: &mut Vec<Action>) {
+        let Phase::Relaying(relaying) = &self.phase else { return };
+        if cx.now >= self.life_ends(relaying, cx.limits) {
             self.kill(cx, End::Lifetime, actions);
             return;
         }
-        if cx.now >= self.silence_ends(cx.limits) {
-            self.kill(cx, self.who_is_silent(), actions);
+        if cx.now >= self.silence_ends(relaying, cx.limits) {
+            self.kill(cx, self.who_is_silent(relaying), actions);
             return;
         }
-        if !self.settled && cx.now >= self.dialed + SETTLE_AGE {
-            self.settled = true;
+        let stalled = self.stalled_source();
+        let Phase::Relaying(relaying) = &mut self.phase else { return };
+        if !relaying.settled && cx.now >= relaying.since + SETTLE_AGE {
+            relaying.settled = true;
             actions.push(Action::Settle);
         }
-        if let Some(side) = self.stalled_source()
-            && cx.now >= self.checked + STALL_CHECK
+        if let Some(side) = stalled
+            && cx.now >= relaying.checked + STALL_CHECK
         {
-            self.checked = cx.now;
+            relaying.checked = cx.now.into();
             actions.push(Action::Look { side });
         }
-        if let (true, Some(timeout)) = (self.unverified, cx.limits.user_timeout)
-            && cx.now >= self.verified + timeout / VERIFY_SHARE
+        if let (true, Some(timeout)) = (relaying.unverified, cx.limits.user_timeout)
+            && cx.now >= relaying.verified + timeout / VERIFY_SHARE
         {
-            self.verified = cx.now;
-            self.unverified = false;
+            relaying.verified = cx.now.into();
+            relaying.unverified = false;
             actions.push(Action::Look { side: Side::Client });
             actions.push(Action::Look { side: Side::Backend });
         }
     }
 
+    /// When it has lived as long as it may.
+    pub(super) fn life_ends(&self, relaying: &Relaying, limits: &Limits) -> Moment {
+        limits.lifetime.map_or(Moment::NEVER, |life| self.started + life.of(relaying.haste))
+    }
+
     /// When the present silence has lasted too long.
-    pub(super) fn silence_ends(&self, limits: &Limits) -> Moment {
-        if self.fault.is_some() {
+    pub(super) fn silence_ends(&self, relaying: &Relaying, limits: &Limits) -> Moment {
+        if relaying.fault.is_some() {
             return self.active + GRACE;
         }
         let limit = if self.is_half_closed() { limits.half_close } else { limits.idle };
@@ -79,13 +91,13 @@ impl Session {
 
     /// Who should have done something: a side that does not take what it is owed, one that has not
     /// finished while the other has, or one that has not answered the last bytes.
-    pub(super) fn who_is_silent(&self) -> End {
+    pub(super) fn who_is_silent(&self, relaying: &Relaying) -> End {
         let silent = match (self.up.is_owed(), self.down.is_owed()) {
             (_, true) => Side::Client,
             (true, false) => Side::Backend,
             (false, false) if self.up.is_over() => Side::Backend,
             (false, false) if self.down.is_over() => Side::Client,
-            (false, false) => self.spoke.opposite(),
+            (false, false) => relaying.spoke.opposite(),
         };
         end_by(silent, Failure::TimedOut)
     }

@@ -17,6 +17,8 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// Without a byte once one side has finished; `None`: for ever.
     pub half_close: Option<Duration>,
+    /// From accept to end, busy or not; `None`: for ever.
+    pub lifetime: Option<Lifetime>,
     /// How long a side may leave bytes unacknowledged, retransmitted and all; `None`: as long as the
     /// kernel tries.
     pub user_timeout: Option<Duration>,
@@ -26,6 +28,23 @@ pub struct Limits {
     pub backoff: Backoff,
     /// Copy or splice.
     pub policy: Policy,
+}
+
+/// How long a session may live.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lifetime {
+    /// At the most.
+    pub longest: Duration,
+    /// By how much sooner the first of many ends, so that what began together does not end
+    /// together.
+    pub jitter: Duration,
+}
+
+impl Lifetime {
+    /// The life of one session, whose `haste` is a share of the jitter, in 65,536ths.
+    pub(super) fn of(&self, haste: u16) -> Duration {
+        self.longest.saturating_sub(self.jitter.saturating_mul(u32::from(haste)) / (1 << 16))
+    }
 }
 
 /// Exponential backoff with full jitter: a random share of `base * multiplier^n`, at most `max`.

@@ -9,7 +9,7 @@ impl<P: Poller> Worker<P> {
                 return;
             }
             if let Some((listener, socket, peer)) = self.waiting.pop_front() {
-                self.admit(listener, socket, peer);
+                self.welcome(listener, socket, peer);
             }
         }
         if self.now < self.paused_until {
@@ -34,10 +34,11 @@ impl<P: Poller> Worker<P> {
                 return;
             }
             let token = Token::new(at as u32, 0, role::ACCEPT);
-            let accept = Op::Accept { listener: self.taps[at].id };
+            let room = self.admission.room();
+            let accept = Op::Accept { listener: self.taps[at].id, room };
             let outcome = self.poller.submit(token, accept);
             match outcome {
-                Some(Outcome::Accepted { socket, peer }) => self.admit(listener, socket, peer),
+                Some(Outcome::Accepted { socket, peer }) => self.welcome(listener, socket, peer),
                 Some(Outcome::Failed(failure)) => {
                     self.admission.leave();
                     self.pause(failure);
@@ -75,41 +76,65 @@ impl<P: Poller> Worker<P> {
         }
     }
 
-    /// Makes a session of a connection that has its place in the process; unless its listener has
-    /// none left, and then it is reset.
+    /// Takes in a connection that has its place in the process, or hands it to a worker with less to do.
+    pub(super) fn welcome(&mut self, listener: usize, socket: SocketId, peer: Peer) {
+        let dice = self.dice();
+        let mut socket = socket;
+        // Whoever drains may be told to finish any moment, and so may the others.
+        if self.drained_by.is_none()
+            && let Some(to) = self.crew.emptier(self.index, dice)
+        {
+            let fd = self.poller.part(socket);
+            match self.crew.hand(to, Arrival { listener, fd, peer }) {
+                Ok(()) => {
+                    self.stats.handed_over.add(1);
+                    return;
+                }
+                Err(Arrival { fd, .. }) => socket = self.poller.adopt(fd, peer),
+            }
+        }
+        self.crew.enter(self.index);
+        self.admit(listener, socket, peer);
+    }
+
+    /// Takes in a connection that another worker accepted.
+    pub(super) fn take_over(&mut self, Arrival { listener, fd, peer }: Arrival) {
+        let socket = self.poller.adopt(fd, peer);
+        if self.cut {
+            self.crew.leave(self.index);
+            self.admission.leave();
+            self.stats.accepted.add(1);
+            self.refuse(listener, socket, peer, End::Drain);
+        } else {
+            self.admit(listener, socket, peer);
+        }
+    }
+
+    /// Makes a session of a connection that has its place in the process and with us; unless its
+    /// listener has none left, and then it is reset.
     pub(super) fn admit(&mut self, listener: usize, socket: SocketId, peer: Peer) {
         self.stats.accepted.add(1);
         if let Some(admission) = &self.listener_admissions[listener]
             && !admission.try_enter()
         {
             self.admission.leave();
+            self.crew.leave(self.index);
             self.refuse(listener, socket, peer, End::Limit);
             return;
         }
         self.stats.open.add(1);
-        let expires = self.expiry(listener);
-        let session = Session::new(self.now, expires, self.limits[listener].policy);
+        let session = Session::new(self.now, self.limits[listener].policy);
         self.generation = (self.generation + 1) & GENERATION_MASK;
         let slot = self.sessions.insert(Seat {
             session,
             generation: self.generation,
-            client: Some(socket),
-            backend: None,
-            peer,
+            sockets: Sockets::new(socket),
+            origin: peer.into(),
             listener: listener as u16,
             chosen: None,
             counted: false,
             tried: Tried::default(),
         });
         self.drive(slot as u32, Some(Event::Accepted), None);
-    }
-
-    pub(super) fn expiry(&mut self, listener: usize) -> Moment {
-        let timeouts = &self.plan.listeners[listener].timeouts;
-        let Some(lifetime) = timeouts.max_lifetime else { return Moment::NEVER };
-        // Spread, so that what began together does not end together.
-        let spread = timeouts.lifetime_jitter;
-        let share = 1.0 - spread * f64::from(self.dice()) / f64::from(u32::MAX);
-        self.now + lifetime.mul_f64(share.clamp(0.0, 1.0))
     }
 }

@@ -65,6 +65,11 @@ impl Admission {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How many more there may be.
+    pub fn room(&self) -> u32 {
+        self.limit.saturating_sub(self.open())
+    }
+
     /// How many there may be.
     pub fn limit(&self) -> u32 {
         self.limit

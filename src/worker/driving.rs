@@ -31,7 +31,7 @@ impl<P: Poller> Worker<P> {
                     self.stats.accepted.add(1);
                     self.refuse(listener, socket, peer, End::Drain);
                 } else if self.waiting.is_empty() && self.admission.enter() {
-                    self.admit(listener, socket, peer);
+                    self.welcome(listener, socket, peer);
                     // The rest of the queue has its turn after the other completions.
                 } else {
                     self.waiting.push_back((listener, socket, peer));
@@ -55,7 +55,7 @@ impl<P: Poller> Worker<P> {
         let (role, side) = role::split(token.role());
         Some(match (role, outcome) {
             (role::DIAL, Outcome::Connected { socket, first }) => {
-                self.sessions[token.slot() as usize].backend = Some(socket);
+                self.sessions[token.slot() as usize].sockets.set(Side::Backend, socket);
                 Event::Dialed { first }
             }
             (role::DIAL, Outcome::NotConnected { failure, first }) => {
@@ -138,26 +138,22 @@ impl<P: Poller> Worker<P> {
                 return None;
             }
             Action::Pull { side, lane } => {
-                let from = seat.socket(side)?; // closed since: nobody waits for it
+                let from = seat.sockets.get(side)?; // closed since: nobody waits for it
                 (Op::Pull { from, lane }, role::of(role::PULL, side))
             }
             Action::Push { side, parcel, last } => {
-                let Some(to) = seat.socket(side) else {
+                let Some(to) = seat.sockets.get(side) else {
                     self.poller.release(parcel);
                     return None;
                 };
                 (Op::Push { to, parcel, last }, role::of(role::PUSH, side))
             }
             Action::Shut { side } => {
-                let socket = seat.socket(side)?;
+                let socket = seat.sockets.get(side)?;
                 (Op::ShutdownWrite { socket }, role::of(role::SHUT, side))
             }
             Action::Close { side, manner } => {
-                let socket = match side {
-                    Side::Client => seat.client.take(),
-                    Side::Backend => seat.backend.take(),
-                };
-                let socket = socket.expect("a session closes what it has, once");
+                let socket = seat.sockets.take(side).expect("a session closes what it has, once");
                 (Op::Close { socket, manner }, role::of(role::CLOSE, side))
             }
             Action::Release(parcel) => {
@@ -165,12 +161,12 @@ impl<P: Poller> Worker<P> {
                 return None;
             }
             Action::Look { side } => {
-                let socket = seat.socket(side)?;
+                let socket = seat.sockets.get(side)?;
                 let condition = self.poller.condition(socket);
                 return Some(Event::Looked { side, condition });
             }
             Action::Settle => {
-                let sockets = [seat.client, seat.backend];
+                let sockets = [Side::Client, Side::Backend].map(|side| seat.sockets.get(side));
                 for socket in sockets.into_iter().flatten() {
                     self.poller.settle(socket, &self.lifelines);
                 }
@@ -214,8 +210,9 @@ impl<P: Poller> Worker<P> {
             candidate.tally.enter();
         }
         let to = candidate.address.as_ref().expect("one without an address is not chosen");
-        let options = ConnectOptions { nodelay: self.plan.tcp.nodelay };
-        let sources = &self.plan.pools[at].source_addresses;
+        let pool = &self.plan.pools[at];
+        let options = ConnectOptions { nodelay: self.plan.tcp.nodelay, fastopen: pool.fastopen };
+        let sources = &pool.source_addresses;
         // With several local addresses, one whose ports are used up gives way to the next.
         let mut others = sources.len().saturating_sub(1);
         let outcome = loop {

@@ -9,6 +9,7 @@ impl<P: Poller> Worker<P> {
         let seat = self.sessions.remove(slot as usize);
         let listener = usize::from(seat.listener);
         self.leave(listener);
+        self.crew.leave(self.index);
         let session = &seat.session;
         let (bytes_up, bytes_down) = session.bytes();
         let end = session.end().expect("a session ends for a reason");
@@ -19,16 +20,15 @@ impl<P: Poller> Worker<P> {
         self.stats.bytes_spliced.add(session.spliced());
         self.stats.retries.add(u64::from(session.attempts().saturating_sub(1)));
         if let Some(recorder) = &mut self.recorder {
-            let since_start = |moment: Moment| moment - session.started();
             let record = Record {
                 listener: seat.listener,
                 pool: self.plan.listeners[listener].pool as u16,
                 backend: seat.chosen.map(|id| id.0),
-                peer: seat.peer,
+                peer: seat.origin.into(),
                 started: session.started(),
                 duration: self.now - session.started(),
-                connected: session.dialed_at().map(since_start),
-                answered: session.answered_at().map(since_start),
+                connected: session.connected(),
+                answered: session.answered(),
                 bytes_up,
                 bytes_down,
                 spliced: session.spliced(),

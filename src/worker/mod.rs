@@ -9,9 +9,11 @@
 
 mod accepting;
 pub mod admission;
+pub mod crew;
 mod driving;
 mod ending;
 pub mod recorder;
+mod seat;
 pub mod stats;
 pub mod timers;
 
@@ -28,13 +30,15 @@ use crate::config::{Plan, ZeroCopy};
 use crate::net::{Address, Peer};
 use crate::observe::access_log::Record;
 use crate::poller::{Completion, ConnectOptions, Keepalive, Lifelines, Op, Outcome, Poller, Waker};
-use crate::pool::{BackendId, Board, Pool, Tried};
-use crate::session::{Action, Backoff, Context, End, Event, Limits, Policy, Session};
+use crate::pool::{Board, Pool, Tried};
+use crate::session::{Action, Backoff, Context, End, Event, Lifetime, Limits, Policy, Session};
 use crate::time::Moment;
 use crate::token::{GENERATION_MASK, Token};
 use crate::transfer::{Failure, ListenerId, Manner, Parcel, Shortage, Side, SocketId};
 use admission::Admission;
+use crew::{Arrival, Crew};
 use recorder::Recorder;
+use seat::{Seat, Sockets};
 use stats::Stats;
 use timers::Timers;
 
@@ -66,8 +70,8 @@ pub struct Setup<L> {
     pub stats: Arc<Stats>,
     /// Which of the workers it is, from 0.
     pub index: usize,
-    /// How many there are.
-    pub workers: usize,
+    /// All of them.
+    pub crew: Arc<Crew>,
     /// Seeds jitter and random choices.
     pub seed: u64,
 }
@@ -135,6 +139,10 @@ pub struct Worker<P: Poller> {
     turned_away_ever: u32,
     /// Which local address was used last, where there are several.
     source: usize,
+    index: usize,
+    crew: Arc<Crew>,
+    /// Connections that others handed to us.
+    arrivals: Receiver<Arrival>,
 }
 
 /// A listening socket.
@@ -159,30 +167,6 @@ enum Accepting {
     Closed,
 }
 
-/// A session and what the machine must not know.
-#[derive(Debug)]
-struct Seat {
-    session: Session,
-    generation: u32,
-    client: Option<SocketId>,
-    backend: Option<SocketId>,
-    peer: Peer,
-    listener: u16,
-    chosen: Option<BackendId>,
-    /// The chosen backend's tally counts us.
-    counted: bool,
-    tried: Tried,
-}
-
-impl Seat {
-    fn socket(&self, side: Side) -> Option<SocketId> {
-        match side {
-            Side::Client => self.client,
-            Side::Backend => self.backend,
-        }
-    }
-}
-
 impl<P: Poller> Worker<P> {
     /// A worker that has not accepted anybody yet.
     ///
@@ -196,7 +180,7 @@ impl<P: Poller> Worker<P> {
         }
         let pool = |(at, pool)| {
             let (tallies, addresses) = (setup.board.pool(at), &setup.resolved[at]);
-            Pool::new(pool, tallies, addresses, setup.index, setup.workers)
+            Pool::new(pool, tallies, addresses, setup.index, setup.crew.workers())
         };
         Ok(Worker {
             pools: plan.pools.iter().enumerate().map(pool).collect(),
@@ -205,7 +189,7 @@ impl<P: Poller> Worker<P> {
             poller,
             plan,
             taps,
-            sessions: Slab::new(),
+            sessions: Slab::with_capacity(ROOM),
             timers: Timers::default(),
             later: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -225,6 +209,9 @@ impl<P: Poller> Worker<P> {
             turned_away: 0,
             turned_away_ever: 0,
             source: 0,
+            index: setup.index,
+            arrivals: setup.crew.arrivals(setup.index),
+            crew: setup.crew,
         })
     }
 
@@ -251,6 +238,9 @@ impl<P: Poller> Worker<P> {
             self.kill_all(End::Drain);
         }
         self.accept_more();
+        while let Ok(arrival) = self.arrivals.try_recv() {
+            self.take_over(arrival);
+        }
         // After accepting, so that whoever was in a listener's queue is in before it closes.
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
@@ -290,6 +280,7 @@ impl<P: Poller> Worker<P> {
     /// Whether nobody is here, nobody waits, and nobody can come in or is on the way out.
     fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+            && self.crew.load(self.index) == 0
             && self.waiting.is_empty()
             && self.turned_away == 0
             && self.taps.iter().all(|tap| tap.accepting == Accepting::Closed)
@@ -325,6 +316,9 @@ impl<P: Poller> Worker<P> {
         (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
     }
 }
+
+/// Sessions that there is room for from the beginning, for the reason that the timers have.
+const ROOM: usize = 1024;
 
 /// How long accepting pauses when we ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -364,6 +358,10 @@ fn limits(plan: &Plan, listener: usize) -> Limits {
         connect_total: listener.timeouts.connect_total,
         idle: listener.timeouts.idle,
         half_close: listener.timeouts.half_close,
+        lifetime: listener.timeouts.max_lifetime.map(|longest| Lifetime {
+            longest,
+            jitter: longest.mul_f64(listener.timeouts.lifetime_jitter.clamp(0.0, 1.0)),
+        }),
         user_timeout: plan.tcp.user_timeout,
         attempts: pool.retry.attempts,
         backoff: Backoff {

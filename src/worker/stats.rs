@@ -8,8 +8,10 @@ use crate::session::End;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Stats {
-    /// Connections accepted.
+    /// Connections taken in.
     pub accepted: Counter,
+    /// Connections accepted and handed to a worker with less to do; they count as taken in there.
+    pub handed_over: Counter,
     /// Sessions open now.
     pub open: Counter,
     /// Bytes from clients that backends' kernels took.

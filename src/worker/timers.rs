@@ -1,6 +1,6 @@
 //! A hierarchical timer wheel: one deadline per session, set and cleared in constant time.
 //!
-//! Varghese and Lauck's scheme 7: six wheels of 64 slots, each a doubly linked list
+//! Varghese and Lauck's scheme 7: six wheels of 64 slots, each a doubly linked list in a ring,
 //! threaded through one node per owner. A deadline goes into the level whose span covers it and
 //! moves down as its time comes near, so it fires within a tick of when it should, however far off
 //! it was set.
@@ -12,31 +12,28 @@ use crate::time::Moment;
 /// Deadlines of owners that are numbered like the slots of a slab.
 #[derive(Debug)]
 pub struct Timers {
+    /// One for each list, which is its beginning and its end, and then one for each owner.
     nodes: Vec<Node>,
-    heads: [[u32; SLOTS]; LEVELS],
-    /// A bit for each slot that has a list.
+    /// A bit for each slot whose list has somebody in it.
     occupied: [u64; LEVELS],
     /// The next tick that has not been looked at.
     tick: u64,
-    /// Owners that are due and have not been told.
-    due: u32,
+    /// The first tick from there on at which a slot is to be looked at; [`u64::MAX`]: none has a
+    /// list. It is asked for every turn and rarely another one than before.
+    soonest: u64,
 }
 
+/// A place in a ring: of a list that begins and ends with its own node, an empty one with nothing
+/// else.
 #[derive(Clone, Copy, Debug)]
 struct Node {
+    /// [`NOBODY`] in an owner that is in no list.
     next: u32,
     prev: u32,
     tick: u64,
-    place: Place,
 }
 
-/// The list that a node is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    None,
-    Due,
-    Slot { level: u8, slot: u8 },
-}
+const _: () = assert!(size_of::<Node>() == 16, "every session pays for one");
 
 const LEVELS: usize = 6;
 const SLOTS: usize = 64;
@@ -45,17 +42,23 @@ const SLOT_BITS: u32 = 6;
 const TICK: Duration = Duration::from_millis(1);
 /// 64^6 ms are 2.2 years; what is later is looked at again by then.
 const HORIZON: u64 = 1 << (SLOT_BITS * LEVELS as u32);
+/// The list of owners that are due and have not been told. Those of the slots come before it, level
+/// by level.
+const DUE: u32 = (LEVELS * SLOTS) as u32;
+/// How many lists there are: the node of owner 0 comes after theirs.
+const LISTS: u32 = DUE + 1;
 const NOBODY: u32 = u32::MAX;
+/// Nodes that there is room for from the beginning. It costs nothing until it is touched, and from
+/// 128 KiB on an allocator maps it on its own: then it grows by moving pages instead of bytes, and
+/// leaves no hole behind.
+const ROOM: usize = 8192;
 
 impl Default for Timers {
     fn default() -> Timers {
-        Timers {
-            nodes: Vec::new(),
-            heads: [[NOBODY; SLOTS]; LEVELS],
-            occupied: [0; LEVELS],
-            tick: 0,
-            due: NOBODY,
-        }
+        let empty = |list| Node { next: list, prev: list, tick: 0 };
+        let mut nodes = Vec::with_capacity(ROOM);
+        nodes.extend((0..LISTS).map(empty));
+        Timers { nodes, occupied: [0; LEVELS], tick: 0, soonest: u64::MAX }
     }
 }
 
@@ -65,15 +68,16 @@ impl Timers {
     /// A deadline moved to later costs nothing now: it stays where it is, and the owner is told
     /// early, asked again, and set anew. Deadlines of busy connections move with every byte.
     pub fn set(&mut self, owner: u32, at: Moment) {
+        let owner = LISTS + owner;
         let index = owner as usize;
         if index >= self.nodes.len() {
-            let idle = Node { next: NOBODY, prev: NOBODY, tick: 0, place: Place::None };
+            let idle = Node { next: NOBODY, prev: NOBODY, tick: 0 };
             self.nodes.resize(index + 1, idle);
         }
         // Rounded up: never early by the wheel's own doing.
         let tick = at.nanos().div_ceil(TICK.as_nanos() as u64);
         let node = &self.nodes[index];
-        if at == Moment::NEVER || (node.place != Place::None && node.tick <= tick) {
+        if at == Moment::NEVER || (node.next != NOBODY && node.tick <= tick) {
             return;
         }
         self.unlink(owner);
@@ -83,45 +87,45 @@ impl Timers {
 
     /// Forgets the deadline of `owner`.
     pub fn clear(&mut self, owner: u32) {
-        if (owner as usize) < self.nodes.len() {
-            self.unlink(owner);
+        if ((LISTS + owner) as usize) < self.nodes.len() {
+            self.unlink(LISTS + owner);
         }
     }
 
     /// When somebody is due next, or must be moved to a finer wheel; [`Moment::NEVER`]: nobody.
     pub fn next(&self) -> Moment {
-        if self.due != NOBODY {
+        if self.first(DUE).is_some() {
             return Moment::ZERO;
         }
-        let tick = (0..LEVELS).filter_map(|level| self.next_in(level)).min();
-        tick.map_or(Moment::NEVER, |tick| {
-            Moment::from_nanos(tick.saturating_mul(TICK.as_nanos() as u64))
-        })
+        // What is as far off as that multiplication saturates is as good as never.
+        Moment::from_nanos(self.soonest.saturating_mul(TICK.as_nanos() as u64))
     }
 
     /// One owner that is due at `now`, whose deadline is cleared; `None` when nobody is left.
     pub fn expire(&mut self, now: Moment) -> Option<u32> {
         let now = now.nanos() / TICK.as_nanos() as u64;
-        while self.due == NOBODY {
-            let (tick, level) =
-                (0..LEVELS).filter_map(|level| Some((self.next_in(level)?, level))).min()?;
-            if tick > now {
+        loop {
+            if let Some(owner) = self.first(DUE) {
+                self.unlink(owner);
+                return Some(owner - LISTS);
+            }
+            if self.soonest > now {
                 return None;
             }
+            let (tick, level) = self.next_list()?;
             self.tick = tick;
-            let slot = slot_of(tick, level);
-            let mut owner = std::mem::replace(&mut self.heads[level][slot], NOBODY);
-            self.occupied[level] &= !(1 << slot);
-            while owner != NOBODY {
-                let next = self.nodes[owner as usize].next;
-                self.nodes[owner as usize].place = Place::None;
-                self.link(owner);
-                owner = next;
-            }
+            self.sort_anew(level, slot_of(tick, level));
         }
-        let owner = self.due;
-        self.unlink(owner);
-        Some(owner)
+    }
+
+    /// The first tick at which a slot is to be looked at, and on which level.
+    fn next_list(&self) -> Option<(u64, usize)> {
+        (0..LEVELS).filter_map(|level| Some((self.next_in(level)?, level))).min()
+    }
+
+    /// Some slot has a list now that had none, or the other way round.
+    fn occupation_changed(&mut self) {
+        self.soonest = self.next_list().map_or(u64::MAX, |(tick, _)| tick);
     }
 
     /// The first tick at which a slot of `level` is to be looked at.
@@ -138,67 +142,87 @@ impl Timers {
         Some(((here + distance) << shift).max(self.tick))
     }
 
+    /// Moves everybody in a slot to where they belong now: to finer wheels, or among those due.
+    fn sort_anew(&mut self, level: usize, slot: usize) {
+        let list = list_of(level, slot);
+        let mut owner = self.nodes[list as usize].next;
+        self.nodes[list as usize] = Node { next: list, prev: list, tick: 0 };
+        self.occupied[level] &= !(1 << slot);
+        self.occupation_changed();
+        while owner != list {
+            let next = self.nodes[owner as usize].next;
+            self.link(owner);
+            owner = next;
+        }
+    }
+
+    /// The first in a list.
+    fn first(&self, list: u32) -> Option<u32> {
+        let first = self.nodes[list as usize].next;
+        (first != list).then_some(first)
+    }
+
+    /// Puts an owner that is in no list into the one of its tick.
     fn link(&mut self, owner: u32) {
-        let tick = self.nodes[owner as usize].tick;
-        let place = if tick <= self.tick {
-            Place::Due
-        } else {
-            let target = self.tick + (tick - self.tick).min(HORIZON - 1);
-            // The highest bit in which the tick differs from now says which wheel tells them
-            // apart. Past the last wheel's present round it is that wheel all the same, no farther
-            // ahead than the slot just behind us.
-            let differs = 63 - (target ^ self.tick).leading_zeros();
-            let level = ((differs / SLOT_BITS) as usize).min(LEVELS - 1);
-            let shift = SLOT_BITS * level as u32;
-            let here = self.tick >> shift;
-            let there = (target >> shift).min(here + SLOTS as u64 - 1);
-            Place::Slot { level: level as u8, slot: (there % SLOTS as u64) as u8 }
-        };
-        let head = self.head(place);
-        let next = *head;
-        *head = owner;
-        if next != NOBODY {
-            self.nodes[next as usize].prev = owner;
+        let list = self.list_for(self.nodes[owner as usize].tick);
+        if let Some((level, slot)) = slot_of_list(list)
+            && self.occupied[level] & 1 << slot == 0
+        {
+            self.occupied[level] |= 1 << slot;
+            self.occupation_changed();
         }
-        if let Place::Slot { level, slot } = place {
-            self.occupied[level as usize] |= 1 << slot;
-        }
+        let next = std::mem::replace(&mut self.nodes[list as usize].next, owner);
+        self.nodes[next as usize].prev = owner;
         let node = &mut self.nodes[owner as usize];
-        (node.next, node.prev, node.place) = (next, NOBODY, place);
+        (node.next, node.prev) = (next, list);
+    }
+
+    /// The list where somebody belongs now who is to be told at `tick`.
+    fn list_for(&self, tick: u64) -> u32 {
+        if tick <= self.tick {
+            return DUE;
+        }
+        let target = self.tick + (tick - self.tick).min(HORIZON - 1);
+        // The highest bit in which the tick differs from now says which wheel tells them apart.
+        // Past the last wheel's present round it is that wheel all the same, no farther ahead than
+        // the slot just behind us.
+        let differs = 63 - (target ^ self.tick).leading_zeros();
+        let level = ((differs / SLOT_BITS) as usize).min(LEVELS - 1);
+        let shift = SLOT_BITS * level as u32;
+        let here = self.tick >> shift;
+        let there = (target >> shift).min(here + SLOTS as u64 - 1);
+        list_of(level, (there % SLOTS as u64) as usize)
     }
 
     fn unlink(&mut self, owner: u32) {
-        let Node { next, prev, place, .. } = self.nodes[owner as usize];
-        if place == Place::None {
+        let Node { next, prev, .. } = self.nodes[owner as usize];
+        if next == NOBODY {
             return;
         }
-        if next != NOBODY {
-            self.nodes[next as usize].prev = prev;
-        }
-        if prev != NOBODY {
-            self.nodes[prev as usize].next = next;
-        } else {
-            *self.head(place) = next;
-        }
-        if let Place::Slot { level, slot } = place
-            && self.heads[level as usize][slot as usize] == NOBODY
+        self.nodes[prev as usize].next = next;
+        self.nodes[next as usize].prev = prev;
+        self.nodes[owner as usize].next = NOBODY;
+        // With the same neighbour on both sides, nobody but the list itself was there.
+        if next == prev
+            && let Some((level, slot)) = slot_of_list(next)
         {
-            self.occupied[level as usize] &= !(1 << slot);
-        }
-        self.nodes[owner as usize].place = Place::None;
-    }
-
-    fn head(&mut self, place: Place) -> &mut u32 {
-        match place {
-            Place::Slot { level, slot } => &mut self.heads[level as usize][slot as usize],
-            Place::Due => &mut self.due,
-            Place::None => unreachable!("a node without a place is in no list"),
+            self.occupied[level] &= !(1 << slot);
+            self.occupation_changed();
         }
     }
 }
 
 fn slot_of(tick: u64, level: usize) -> usize {
     (tick >> (SLOT_BITS * level as u32)) as usize % SLOTS
+}
+
+fn list_of(level: usize, slot: usize) -> u32 {
+    (level * SLOTS + slot) as u32
+}
+
+/// The wheel and the slot of a list; the one of those due has none.
+fn slot_of_list(list: u32) -> Option<(usize, usize)> {
+    (list != DUE).then_some((list as usize / SLOTS, list as usize % SLOTS))
 }
 
 #[cfg(test)]

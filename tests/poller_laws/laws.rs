@@ -56,7 +56,7 @@ pub fn law_1_accepts_end_once_each<R: Rig>() {
     for kind in KINDS {
         let mut bench = Bench::<R>::new();
         let listener = bench.rig.listen(kind);
-        let tokens = [0, 1, 2].map(|_| bench.start(Op::Accept { listener }));
+        let tokens = [0, 1, 2].map(|_| bench.start(Op::Accept { listener, room: u32::MAX }));
         for _ in 0..3 {
             bench.rig.knock(listener);
         }
@@ -74,7 +74,7 @@ pub fn law_1_accepts_end_once_each<R: Rig>() {
 pub fn law_1_unlisten_cancels_the_accept<R: Rig>() {
     let mut bench = Bench::<R>::new();
     let listener = bench.rig.listen(Kind::Tcp);
-    let token = bench.start(Op::Accept { listener });
+    let token = bench.start(Op::Accept { listener, room: u32::MAX });
     bench.rig.poller().unlisten(listener);
     let outcome = bench.outcome(token);
     assert!(matches!(outcome, Outcome::Cancelled), "{outcome:?}");
@@ -747,6 +747,108 @@ pub fn a_half_closed_connection_goes_on<R: Rig>() {
             bench.shut(socket);
             bench.rest(0);
         }
+    }
+}
+
+/// A watch for room that tells of the peer's FIN must not be used up by that.
+pub fn a_push_parked_behind_a_fin_goes_on<R: Rig>() {
+    for kind in KINDS {
+        let mut bench = Bench::<R>::new();
+        let (socket, hand) = bench.accepted(kind);
+        bench.rig.finish(hand);
+        let ended = bench.run(Op::Pull { from: socket, lane: Lane::Buffer });
+        assert!(matches!(ended, Outcome::Ended));
+        let chunk = pattern(8192);
+        let mut whole = 0;
+        let parked = loop {
+            let parcel = bench.rig.poller().compose(&chunk).expect("a buffer is free");
+            let token = bench.start(Op::Push { to: socket, parcel, last: false });
+            (0..3).for_each(|_| bench.turn());
+            match bench.outcome_now(token) {
+                Some(Outcome::Pushed(sent)) => {
+                    whole += sent.bytes.get() as usize;
+                    if let Some(rest) = sent.rest {
+                        break bench.start(Op::Push { to: socket, parcel: rest, last: false });
+                    }
+                }
+                Some(other) => panic!("a push ended {other:?}"),
+                None => break token,
+            }
+        };
+        assert!(bench.still_flying(parked), "nobody reads");
+        bench.hear(hand, whole);
+        let Outcome::Pushed(sent) = bench.outcome(parked) else { panic!("there is room again") };
+        if let Some(rest) = sent.rest {
+            bench.push_all(socket, rest);
+        }
+        bench.shut(socket);
+        bench.rest(0);
+    }
+}
+
+/// A poller may take bytes in before they are pulled; it must keep them for the lane that is asked for,
+/// in order, and be held back by a reader that does not pull.
+pub fn bytes_taken_in_ahead_are_pulled_in_order_by_either_lane<R: Rig>() {
+    let mut bench = Bench::<R>::new();
+    let (socket, hand) = bench.connected(Kind::Tcp);
+    let bytes = pattern(600);
+    let mut got = Vec::new();
+    for (at, chunk) in bytes.chunks(100).enumerate() {
+        // Parked first, so that a poller that would rather receive by itself does.
+        let lane = LANES[at / 2 % 2];
+        let pull = bench.start(Op::Pull { from: socket, lane });
+        (0..3).for_each(|_| bench.turn());
+        assert!(bench.still_flying(pull), "nothing was sent yet");
+        bench.send(hand, chunk);
+        let Outcome::Pulled { parcel, .. } = bench.outcome(pull) else { panic!("bytes came") };
+        got.extend(bench.contents(parcel));
+        while got.len() < (at + 1) * 100 {
+            got.extend(drain(&mut bench, socket, lane, (at + 1) * 100 - got.len()));
+        }
+    }
+    assert!(got == bytes, "in order");
+
+    // Nobody pulls: what the sender can get rid of is bounded.
+    let mut sent = 0;
+    for _ in 0..200 {
+        sent += bench.rig.send(hand, &pattern(64 * 1024));
+        bench.turn();
+    }
+    let all: Vec<u8> = drain(&mut bench, socket, Lane::Buffer, sent);
+    assert_eq!(all.len(), sent, "not a byte was lost");
+    bench.rig.finish(hand);
+    assert!(matches!(bench.run(Op::Pull { from: socket, lane: Lane::Buffer }), Outcome::Ended));
+    bench.shut(socket);
+    bench.rest(0);
+}
+
+/// Closed with bytes taken in and not pulled, and with an RST behind them.
+pub fn bytes_taken_in_ahead_end_with_their_socket<R: Rig>() {
+    for reset in [false, true] {
+        let mut bench = Bench::<R>::new();
+        let (socket, hand) = bench.connected(Kind::Tcp);
+        for _ in 0..3 {
+            let pull = bench.start(Op::Pull { from: socket, lane: Lane::Buffer });
+            (0..3).for_each(|_| bench.turn());
+            bench.send(hand, b"a question");
+            let Outcome::Pulled { parcel, .. } = bench.outcome(pull) else { panic!("it came") };
+            assert_eq!(bench.contents(parcel), b"a question");
+        }
+        let pull = bench.start(Op::Pull { from: socket, lane: Lane::Buffer });
+        (0..3).for_each(|_| bench.turn());
+        bench.rig.poller().cancel(pull);
+        assert!(matches!(bench.outcome(pull), Outcome::Cancelled));
+        bench.send(hand, b"nobody asked");
+        (0..3).for_each(|_| bench.turn());
+        if reset {
+            bench.rig.reset(hand);
+            (0..3).for_each(|_| bench.turn());
+            assert_eq!(drain(&mut bench, socket, Lane::Buffer, 12), b"nobody asked");
+            let end = bench.run(Op::Pull { from: socket, lane: Lane::Buffer });
+            assert!(matches!(end, Outcome::Failed(Failure::Reset)), "{end:?}");
+        }
+        bench.shut(socket);
+        bench.rest(0);
     }
 }
 

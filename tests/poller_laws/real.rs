@@ -12,6 +12,8 @@ use std::time::Duration;
 use evenkeel::net::{Address, Listener};
 use evenkeel::poller::Poller;
 use evenkeel::poller::readiness::{Readiness, Settings};
+#[cfg(target_os = "linux")]
+use evenkeel::poller::uring::{Features, Peers, Ring, Uring};
 use evenkeel::transfer::ListenerId;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -21,6 +23,10 @@ use crate::rig::{Hand, Heard, Kind, Rig};
 pub trait Real {
     type P: Poller;
 
+    /// Whether the kernel has it; if not, this says so.
+    fn runs() -> bool {
+        true
+    }
     /// A poller with so many buffers and pipes.
     fn open(buffers: usize, pipes: usize) -> Self::P;
     /// Has it listen; says where.
@@ -81,6 +87,10 @@ impl<B: Real> RealRig<B> {
 
 impl<B: Real> Rig for RealRig<B> {
     type P = B::P;
+
+    fn runs() -> bool {
+        B::runs()
+    }
 
     fn new(buffers: usize, pipes: usize) -> RealRig<B> {
         RealRig {
@@ -244,6 +254,98 @@ impl<B: Real> Drop for RealRig<B> {
     }
 }
 
+/// io_uring, as good as this kernel has it.
+#[cfg(target_os = "linux")]
+pub struct BestRing;
+
+/// io_uring as an older kernel has it: no deferred work, no multishot accept.
+#[cfg(target_os = "linux")]
+pub struct OldRing;
+
+/// io_uring with queues that overflow all the time.
+#[cfg(target_os = "linux")]
+pub struct CrampedRing;
+
+#[cfg(target_os = "linux")]
+impl Real for CrampedRing {
+    type P = Uring;
+
+    fn runs() -> bool {
+        has_uring()
+    }
+
+    fn open(buffers: usize, pipes: usize) -> Uring {
+        let settings = Settings { buffers_max: buffers, pipes_max: pipes, ..Settings::default() };
+        let features = Features::probe().expect("io_uring");
+        Readiness::over(Ring::sized(features, Peers::Untold, 1, 2).expect("a ring"), settings)
+    }
+
+    fn listen(poller: &mut Uring, address: &Address) -> (ListenerId, Address) {
+        listen(poller, address)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn has_uring() -> bool {
+    match evenkeel::poller::uring::available() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("NOT RUN: no io_uring here: {error}");
+            false
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ring(features: Features, buffers: usize, pipes: usize) -> Uring {
+    let settings = Settings { buffers_max: buffers, pipes_max: pipes, ..Settings::default() };
+    Readiness::over(Ring::new(features, Peers::Told).expect("a ring"), settings)
+}
+
+#[cfg(target_os = "linux")]
+impl Real for BestRing {
+    type P = Uring;
+
+    fn runs() -> bool {
+        has_uring()
+    }
+
+    fn open(buffers: usize, pipes: usize) -> Uring {
+        ring(Features::probe().expect("io_uring"), buffers, pipes)
+    }
+
+    fn listen(poller: &mut Uring, address: &Address) -> (ListenerId, Address) {
+        listen(poller, address)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Real for OldRing {
+    type P = Uring;
+
+    fn runs() -> bool {
+        has_uring()
+    }
+
+    fn open(buffers: usize, pipes: usize) -> Uring {
+        let old = Features { deferred: false, multishot_accept: false, multishot_receive: false };
+        ring(old, buffers, pipes)
+    }
+
+    fn listen(poller: &mut Uring, address: &Address) -> (ListenerId, Address) {
+        listen(poller, address)
+    }
+}
+
+fn listen<P: Poller<Listener = Listener>>(
+    poller: &mut P,
+    address: &Address,
+) -> (ListenerId, Address) {
+    let listener = Listener::bind(address, 128).expect("the address is free");
+    let address = listener.address().expect("it is bound");
+    (poller.listen(listener).expect("it can be watched"), address)
+}
+
 /// epoll or kqueue.
 pub struct Mio;
 
@@ -256,8 +358,6 @@ impl Real for Mio {
     }
 
     fn listen(poller: &mut Readiness, address: &Address) -> (ListenerId, Address) {
-        let listener = Listener::bind(address, 128).expect("the address is free");
-        let address = listener.address().expect("it is bound");
-        (poller.listen(listener).expect("it can be watched"), address)
+        listen(poller, address)
     }
 }

@@ -33,6 +33,10 @@ pub enum Heard {
 pub trait Rig {
     type P: Poller;
 
+    /// Whether it can be judged here; if not, it has said why.
+    fn runs() -> bool {
+        true
+    }
     /// A poller with so many buffers, and so many pipes.
     fn new(buffers: usize, pipes: usize) -> Self;
     fn poller(&mut self) -> &mut Self::P;
@@ -150,7 +154,7 @@ impl<R: Rig> Bench<R> {
     pub fn accepted(&mut self, kind: Kind) -> (SocketId, Hand) {
         let listener = self.rig.listen(kind);
         let hand = self.rig.knock(listener);
-        match self.run(Op::Accept { listener }) {
+        match self.run(Op::Accept { listener, room: u32::MAX }) {
             Outcome::Accepted { socket, .. } => (socket, hand),
             other => panic!("accept ended {other:?}"),
         }

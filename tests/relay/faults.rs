@@ -117,10 +117,25 @@ fn r4_a_refused_socket_option_is_no_reason_to_fail() {
 }
 
 #[test]
+fn r9_a_ring_without_room_or_memory_for_the_moment_loses_nothing() {
+    needs!("strace");
+    survives("r9_enter", "io_uring_enter", &["EBUSY", "EAGAIN"], 0);
+}
+
+#[test]
 fn t20_interrupted_calls_are_made_again() {
     needs!("strace");
-    for call in ["epoll_wait", "splice", "recvfrom", "read", "sendto", "write", "writev", "accept4"]
-    {
+    for call in [
+        "epoll_wait",
+        "io_uring_enter",
+        "splice",
+        "recvfrom",
+        "read",
+        "sendto",
+        "write",
+        "writev",
+        "accept4",
+    ] {
         survives(&format!("t20 {call}"), call, &["EINTR"], 0);
     }
 }

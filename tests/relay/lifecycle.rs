@@ -14,6 +14,8 @@ use crate::support::folder::Folder;
 use crate::support::peers::{Backend, End, Family, Peer, Place};
 use crate::support::process::Process;
 use crate::support::proxy::{GLANCE, Setup, is_ready};
+#[cfg(target_os = "linux")]
+use crate::support::vitals;
 
 #[test]
 fn s1_sigterm_lets_connections_finish_and_takes_no_new_ones() {
@@ -130,6 +132,9 @@ fn s4_stopping_and_continuing_the_process_loses_nothing() {
     let client = proxy.client();
     client.round_trip(b"before");
     proxy.signal(Signal::SIGSTOP);
+    // A signal is on its way for a while: the worker may still be echoing.
+    #[cfg(target_os = "linux")]
+    until("every thread to stop", SOON, || vitals::is_stopped(proxy.pid()).then_some(()));
     client.send(b"while stopped");
     assert!(client.is_silent_for(GLANCE));
     proxy.signal(Signal::SIGCONT);

@@ -8,6 +8,7 @@ mod support;
 mod dialing;
 mod flow;
 mod half_close;
+mod handshake;
 mod lifecycle;
 mod limits;
 mod timeouts;
@@ -23,3 +24,5 @@ mod network;
 mod pressure;
 #[cfg(target_os = "linux")]
 mod reset;
+#[cfg(target_os = "linux")]
+mod uring;

@@ -14,7 +14,7 @@ use crate::support::proxy::{Setup, term};
 use crate::support::{namespace, tools};
 
 /// Adds one rule to the packet filter of this namespace.
-fn filter(rule: &str) {
+pub fn filter(rule: &str) {
     let rules = format!(
         "add table inet test; add chain inet test guard {{ type filter hook input priority 0; }}; \
          add rule inet test guard {rule}"

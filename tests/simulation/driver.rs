@@ -14,6 +14,7 @@ use evenkeel::pool::Board;
 use evenkeel::session::End;
 use evenkeel::time::Moment;
 use evenkeel::worker::admission::Admission;
+use evenkeel::worker::crew::Crew;
 use evenkeel::worker::stats::Stats;
 use evenkeel::worker::{Command, Setup, Turn, Worker};
 
@@ -57,7 +58,7 @@ pub fn perform(world: &Rc<RefCell<World>>, seed: u64) {
         recorder: None,
         stats: Arc::clone(&stats),
         index: 0,
-        workers: 1,
+        crew: Arc::new(Crew::new(1)),
         seed: dice.next(),
         plan,
     };

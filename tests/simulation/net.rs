@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -602,6 +603,14 @@ impl Poller for SimPoller {
         self.store.compose(bytes)
     }
 
+    fn part(&mut self, _: SocketId) -> OwnedFd {
+        unreachable!("the only worker has nobody to hand a connection to")
+    }
+
+    fn adopt(&mut self, _: OwnedFd, _: Peer) -> SocketId {
+        unreachable!("the only worker is handed none")
+    }
+
     fn settle(&mut self, socket: SocketId, _: &Lifelines) {
         self.socket(socket.0);
     }
@@ -700,7 +709,7 @@ impl Poller for SimPoller {
 impl SimPoller {
     fn start(&mut self, token: Token, op: Op<'_>, inline: bool) -> Option<Outcome> {
         match op {
-            Op::Accept { listener } => {
+            Op::Accept { listener, .. } => {
                 let id = listener.0 as usize;
                 self.accepts[id].push_back(Pending { token, work: Work::Accept, outcome: None });
                 self.places.insert(token, Place::Accept(id));
@@ -864,7 +873,7 @@ struct Brief<'a, 'b>(&'a Op<'b>);
 impl std::fmt::Display for Brief<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Op::Accept { listener } => write!(f, "Accept on {}", listener.0),
+            Op::Accept { listener, .. } => write!(f, "Accept on {}", listener.0),
             Op::Connect { to, first, .. } => {
                 write!(
                     f,

@@ -302,6 +302,11 @@ impl Listener {
         &self.place
     }
 
+    /// The socket itself, for options.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// The next connection; waits for it.
     pub fn accept(&self) -> Peer {
         let (socket, _) = self.socket.accept().expect("a connection arrives in time");

@@ -231,6 +231,11 @@ impl Proxy {
         self.place.port()
     }
 
+    /// The process, for what it says.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// A client of it.
     pub fn client(&self) -> Peer {
         Peer::connect(&self.place)

@@ -46,6 +46,15 @@ pub fn threads(pid: u32) -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Whether every thread of `pid` is stopped (SIGSTOP): each stops when it next runs.
+pub fn is_stopped(pid: u32) -> bool {
+    threads(pid).into_iter().all(|thread| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
+        // "pid (name) state ...", and the name may hold anything.
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+    })
+}
+
 /// The threads of `pid` whose name contains `part`.
 pub fn threads_named(pid: u32, part: &str) -> Vec<u32> {
     let name = |thread: &u32| fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm"));

@@ -110,6 +110,7 @@ impl Builder<'_> {
             timeouts: *timeouts,
             retry: *retry,
             source_addresses: Vec::new(),
+            fastopen: false,
         };
         self.check_health_check(root);
         let mut places = Places::default();
@@ -119,6 +120,8 @@ impl Builder<'_> {
             pool: 0,
             timeouts: *timeouts,
             max_connections: None,
+            defer_accept: false,
+            fastopen: false,
         };
         let pools = vec![pool];
         let listeners = vec![listener];
@@ -158,6 +161,8 @@ impl Builder<'_> {
                 pool: pool.unwrap_or(NO_POOL),
                 timeouts: self.timeouts(record.map("timeouts"), Some(inherited)),
                 max_connections: limits.and_then(|l| l.filled("max_connections", Datum::limit)),
+                defer_accept: record.filled("defer_accept", Datum::truth),
+                fastopen: record.filled("fastopen", Datum::truth),
                 name,
             });
         }

@@ -32,6 +32,7 @@ impl Builder<'_> {
             timeouts: self.timeouts(record.map("timeouts"), Some(*timeouts)),
             retry: self.retry(record.map("retry"), Some(*retry)),
             source_addresses: sources,
+            fastopen: record.filled("fastopen", Datum::truth),
         };
         self.check_health_check(record);
         self.refuse_foreign_sources(record, &pool);

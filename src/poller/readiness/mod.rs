@@ -1,4 +1,6 @@
-//! The poller over readiness: epoll on Linux, kqueue on macOS and the BSDs, both through mio.
+//! The poller that attempts operations itself and has a [`Queue`] tell when to attempt them again:
+//! epoll on Linux, kqueue on macOS and the BSDs, both through mio; io_uring's polls are one as well
+//! (see [`uring`](super::uring)).
 //!
 //! An operation is attempted at once, and parked on its socket when it would block; an edge for
 //! the socket puts the socket on the `ready` list, and [`Poller::next`] attempts what is parked
@@ -7,19 +9,20 @@
 
 mod accepting;
 mod connecting;
+mod entry;
+mod events;
 mod moving;
+pub mod queue;
+mod streams;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
 use nix::libc;
 #[cfg(target_os = "linux")]
 use nix::sys::socket::{setsockopt, sockopt};
@@ -38,6 +41,11 @@ use crate::net::{Address, Listener, Peer};
 use crate::time::Moment;
 use crate::token::Token;
 use crate::transfer::{Failure, Lane, ListenerId, Manner, Parcel, SocketId};
+use entry::{Entries, Entry, Out, Starving, Traits};
+pub use events::Events;
+pub(super) use events::accept;
+use queue::{GENERATION_BITS, Key, LISTENER, News, Queue, Received};
+use streams::{Found, Piece, Stream};
 
 /// How much a [`Readiness`] may use.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +70,11 @@ impl Default for Settings {
 /// to 95 with the kernel's own 64 KiB; and of 512 KiB an unprivileged user may have 128.
 pub const PIPE_SIZE: usize = 512 * 1024;
 
-/// The poller over epoll or kqueue.
+/// The poller over a queue of edges: by default that of epoll or kqueue.
 #[derive(Debug)]
-pub struct Readiness {
-    poll: Poll,
-    events: Events,
-    waker: Arc<mio::Waker>,
-    entries: Slab<Entry>,
+pub struct Readiness<Q = Events> {
+    queue: Q,
+    entries: Entries,
     listeners: Slab<Tap>,
     /// Connects that are parked, for [`Poller::cancel`].
     connecting: HashMap<Token, u32>,
@@ -78,6 +84,14 @@ pub struct Readiness {
     done: VecDeque<Completion>,
     /// Sockets with an edge and, perhaps, an operation to attempt.
     ready: VecDeque<Key>,
+    /// Sockets whose watch ended, to be watched again.
+    unwatched: Vec<u32>,
+    /// What the queue receives by itself, by slot.
+    streams: Vec<Stream>,
+    /// What it has just told.
+    received: Vec<(Key, Received)>,
+    /// What it received and nobody has pulled.
+    pieces: Slab<Piece>,
     /// Pulls waiting for a buffer, first come first served.
     starved: VecDeque<Key>,
     starved_ever: u64,
@@ -87,65 +101,14 @@ pub struct Readiness {
     ephemeral: std::ops::RangeInclusive<u16>,
 }
 
-/// A slot and which of its owners is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    slot: u32,
-    generation: u32,
-}
-
-/// A connected or connecting socket.
-#[derive(Debug)]
-struct Entry {
-    socket: Socket,
-    generation: u32,
-    park: Park,
-    nodelay: Nodelay,
-    /// Inherits its keep-alive from the listener, or has none.
-    settled: bool,
-    splices: bool,
-    is_tcp: bool,
-    /// A failure that a push was told, for the pull that finds the queue empty behind it.
-    failed: Option<Failure>,
-    pull: Option<Token>,
-    lane: Lane,
-    starving: Starving,
-    out: Out,
-}
-
-/// Whether a pull waits for a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Starving {
-    No,
-    Queued,
-    /// It was taken off the queue and gets its buffer now.
-    Served,
-}
-
-/// What waits for room on a socket, or for its connection.
-#[derive(Debug)]
-enum Out {
-    Nothing,
-    Connect { token: Token, first: Option<Parcel> },
-    Push { token: Token, parcel: Parcel, last: bool },
-}
-
-/// TCP_NODELAY is set before the second push: Nagle's algorithm cannot delay the first, because
-/// nothing is unacknowledged then, and a connection with one request is spared the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nodelay {
-    /// Set, inherited, or not wanted.
-    Settled,
-    BeforeSecondPush,
-    BeforeNextPush,
-}
-
 /// A listening socket.
 #[derive(Debug)]
 struct Tap {
     listener: Listener,
     generation: u32,
     ready: bool,
+    /// How many connections there was room for when one was last asked for.
+    room: u32,
     accepts: VecDeque<Token>,
 }
 
@@ -154,96 +117,88 @@ impl Readiness {
     ///
     /// # Errors
     /// When the kernel has no event queue or descriptor to give.
-    #[allow(clippy::disallowed_methods)] // this is where the clock is read
     pub fn new(settings: Settings) -> io::Result<Readiness> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        Ok(Readiness {
-            poll,
-            events: Events::with_capacity(EVENTS_PER_WAIT),
-            waker,
-            entries: Slab::new(),
+        Ok(Readiness::over(Events::new()?, settings))
+    }
+}
+
+impl<Q: Queue> Readiness<Q> {
+    /// A poller over `queue`.
+    #[allow(clippy::disallowed_methods)] // this is where the clock is read
+    pub fn over(queue: Q, settings: Settings) -> Readiness<Q> {
+        Readiness {
+            queue,
+            entries: Entries::new(),
             listeners: Slab::new(),
             connecting: HashMap::new(),
             arena: Arena::new(settings.buffer_size, settings.buffers_max),
             pipes: Pipes::new(settings.pipes_max, settings.pipe_size),
             done: VecDeque::new(),
             ready: VecDeque::new(),
+            unwatched: Vec::new(),
+            streams: Vec::with_capacity(if Q::RECEIVES { entry::ROOM } else { 0 }),
+            received: Vec::new(),
+            pieces: Slab::new(),
             starved: VecDeque::new(),
             starved_ever: 0,
             generation: 0,
             origin: Instant::now(),
             now: Moment::ZERO,
             ephemeral: ephemeral_ports(),
-        })
+        }
     }
 
     fn next_generation(&mut self) -> u32 {
-        // The top bit of a mio token tells listeners from connections.
-        self.generation = (self.generation + 1) & 0x7fff_ffff;
+        self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
         self.generation
     }
 
     fn insert(&mut self, socket: Socket, park: Park, is_tcp: bool, nodelay: bool) -> u32 {
         let generation = self.next_generation();
-        self.entries.insert(Entry {
-            socket,
-            generation,
-            park: if is_tcp { park } else { park.unix() },
-            nodelay: if nodelay { Nodelay::BeforeSecondPush } else { Nodelay::Settled },
-            settled: INHERITS && park == Park::ACCEPTED,
-            splices: true,
-            is_tcp,
-            failed: None,
-            pull: None,
-            lane: Lane::Buffer,
-            starving: Starving::No,
-            out: Out::Nothing,
-        }) as u32
+        let mut traits = if is_tcp { Traits::TCP } else { Traits::UNIX };
+        if nodelay {
+            traits = traits.nodelay();
+        }
+        if INHERITS && park == Park::ACCEPTED {
+            traits = traits.settled();
+        }
+        let park = if is_tcp { park } else { park.unix() };
+        self.entries.insert(socket, generation, park, traits)
     }
 
     fn entry(&mut self, slot: u32) -> &mut Entry {
-        self.entries.get_mut(slot as usize).expect("a socket id is good until its close is over")
+        self.entries.entry_mut(slot)
     }
 
     /// Registers a socket whose operation has to wait, or widens its registration.
     fn watch(&mut self, slot: u32, for_write: bool) -> io::Result<()> {
-        let entry = &mut self.entries[slot as usize];
+        let entry = self.entries.entry_mut(slot);
         if entry.park.is_watched() && (!for_write || entry.park.is_watched_for_write()) {
             return Ok(());
         }
-        let mut interest = Interest::READABLE;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            interest |= Interest::PRIORITY;
-        }
-        if for_write {
-            interest |= Interest::WRITABLE;
-        }
-        let fd = entry.socket.as_raw_fd();
-        let token = mio_token(slot, entry.generation);
-        if entry.park.is_watched() {
-            self.poll.registry().reregister(&mut SourceFd(&fd), token, interest)?;
-        } else {
-            self.poll.registry().register(&mut SourceFd(&fd), token, interest)?;
-        }
+        let key = Key { slot, generation: entry.generation };
+        self.queue.watch(entry.socket.as_fd(), key, entry.park, for_write)?;
         entry.park.watch(for_write);
         Ok(())
     }
+
+    /// Closes a socket that nothing is in flight on.
+    fn discard(&mut self, slot: u32) {
+        let (entry, _) = self.entries.remove(slot);
+        let key = Key { slot, generation: entry.generation };
+        self.queue.close(entry.socket, key, entry.park);
+    }
 }
 
-impl Poller for Readiness {
+impl<Q: Queue> Poller for Readiness<Q> {
     type Listener = Listener;
 
     fn listen(&mut self, listener: Listener) -> io::Result<ListenerId> {
         let generation = self.next_generation();
-        let fd = listener.as_raw_fd();
-        let tap = Tap { listener, generation, ready: true, accepts: VecDeque::new() };
+        let tap = Tap { listener, generation, ready: true, room: 1, accepts: VecDeque::new() };
         let slot = self.listeners.insert(tap) as u32;
-        let token = mio_token(slot, generation | LISTENER);
-        if let Err(error) =
-            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
-        {
+        let key = Key { slot, generation: generation | LISTENER };
+        if let Err(error) = self.queue.listen(&self.listeners[slot as usize].listener, key) {
             drop(self.listeners.remove(slot as usize));
             return Err(error);
         }
@@ -255,15 +210,13 @@ impl Poller for Readiness {
         for token in tap.accepts {
             self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
         }
-        // Dropped descriptors leave an epoll set by themselves only when no other process or
-        // thread holds a copy; a listener may be shared.
-        let fd: RawFd = tap.listener.as_raw_fd();
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        let key = Key { slot: listener.0, generation: tap.generation | LISTENER };
+        self.queue.unlisten(tap.listener, key);
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) -> Option<Outcome> {
         match op {
-            Op::Accept { listener } => self.accept(token, listener),
+            Op::Accept { listener, room } => self.accept(token, listener, room),
             Op::Connect { to, from, options, first } => {
                 self.connect(token, to, from, options, first)
             }
@@ -276,10 +229,10 @@ impl Poller for Readiness {
 
     fn cancel(&mut self, token: Token) {
         if let Some(slot) = self.connecting.remove(&token) {
-            let entry = self.entries.remove(slot as usize);
-            let Out::Connect { first, .. } = entry.out else {
+            let Out::Connect { first, .. } = self.entries.take_out(slot) else {
                 unreachable!("a parked connect is what its socket waits for")
             };
+            self.discard(slot);
             let outcome = Outcome::NotConnected { failure: None, first };
             self.done.push_back(Completion { token, outcome });
             return;
@@ -292,19 +245,12 @@ impl Poller for Readiness {
                 return;
             }
         }
-        let mut lost = None;
-        for (_, entry) in &mut self.entries {
-            if entry.pull == Some(token) {
-                entry.pull = None;
-                self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
-                return;
-            }
-            if matches!(entry.out, Out::Push { token: waits, .. } if waits == token) {
-                lost = Some(std::mem::replace(&mut entry.out, Out::Nothing));
-                break;
-            }
-        }
-        if let Some(Out::Push { parcel, .. }) = lost {
+        if let Some(slot) = self.entries.with_pull(token) {
+            self.entry(slot).take_pull();
+            self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
+        } else if let Some(slot) = self.entries.with_push(token)
+            && let Out::Push { parcel, .. } = self.entries.take_out(slot)
+        {
             self.release(parcel);
             self.done.push_back(Completion { token, outcome: Outcome::Cancelled });
         }
@@ -339,32 +285,45 @@ impl Poller for Readiness {
 
     fn settle(&mut self, socket: SocketId, options: &Lifelines) {
         let entry = self.entry(socket.0);
-        if entry.settled || !entry.is_tcp {
+        if entry.traits.is_settled() {
             return;
         }
-        entry.settled = true;
+        entry.traits = entry.traits.settled();
         set_lifelines(&entry.socket, options);
+    }
+
+    fn part(&mut self, socket: SocketId) -> OwnedFd {
+        let (entry, _) = self.entries.remove(socket.0);
+        debug_assert!(!entry.park.is_watched(), "nothing was asked of it yet");
+        entry.socket.into()
+    }
+
+    fn adopt(&mut self, fd: OwnedFd, peer: Peer) -> SocketId {
+        let is_tcp = peer != Peer::Unix;
+        SocketId(self.insert(Socket::from(fd), Park::ACCEPTED, is_tcp, false))
     }
 
     fn condition(&mut self, socket: SocketId) -> Condition {
         // A socket that never waited is not watched yet; from now on its end is noticed.
-        let watched = self.watch(socket.0, false);
-        let entry = self.entry(socket.0);
-        if entry.park.is_broken() && entry.failed.is_none() {
+        let watched = if self.is_streamed(socket.0) { Ok(()) } else { self.watch(socket.0, false) };
+        let failed = self.entries.failed(socket.0);
+        let entry = self.entries.entry(socket.0);
+        if entry.park.is_broken() && failed.is_none() {
             // Asking takes the error away from the pull that comes later, so it is kept for it.
             // The kernel says EPIPE where FIN had come before the RST.
             if let Ok(Some(error)) = entry.socket.take_error() {
                 match errno::failure(&error) {
                     Failure::Closed => {}
-                    failure => entry.failed = Some(failure),
+                    failure => self.entries.fail(socket.0, failure),
                 }
             }
         }
         let broken = match watched {
-            Ok(()) => entry.failed,
+            Ok(()) => self.entries.failed(socket.0),
             Err(error) => Some(errno::failure(&error)),
         };
-        let unacknowledged = if entry.is_tcp {
+        let entry = self.entries.entry(socket.0);
+        let unacknowledged = if entry.traits.is_tcp() {
             kernel::unacknowledged(entry.socket.as_fd())
         } else {
             // What a Unix peer was sent is in its queue already and survives our close.
@@ -382,11 +341,11 @@ impl Poller for Readiness {
             Some(Moment::NEVER) | None => None,
             Some(deadline) => Some(deadline.since(self.read_clock())),
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => self.take_edges(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        if Q::RECEIVES {
+            self.provide();
         }
+        self.queue.wait(timeout)?;
+        self.take_edges();
         self.now = self.now.max(self.read_clock());
         Ok(self.now)
     }
@@ -411,17 +370,15 @@ impl Poller for Readiness {
     }
 
     fn waker(&self) -> Waker {
-        let waker = Arc::clone(&self.waker);
-        // It can fail only when the kernel has no memory for an event: the poller then wakes by
-        // its next deadline.
-        Waker::new(move || drop(waker.wake()))
+        self.queue.waker()
     }
 
     fn gauges(&self) -> Gauges {
-        let (buffers, pipes) = (self.arena.lent(), self.pipes.lent());
+        let buffers = self.arena.lent() - self.queue.buffers_lent();
+        let pipes = self.pipes.lent();
         Gauges {
             sockets: self.entries.len(),
-            parcels: buffers + pipes,
+            parcels: buffers - self.pieces.len() + pipes,
             buffers,
             pipes,
             starved: self.starved_ever,
@@ -429,7 +386,7 @@ impl Poller for Readiness {
     }
 }
 
-impl Readiness {
+impl<Q> Readiness<Q> {
     #[allow(clippy::disallowed_methods)] // this is where the clock is read
     fn read_clock(&self) -> Moment {
         let nanos = Instant::now().duration_since(self.origin).as_nanos();
@@ -452,10 +409,6 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-fn mio_token(slot: u32, generation: u32) -> mio::Token {
-    mio::Token((u64::from(generation) << 32 | u64::from(slot)) as usize)
-}
-
 /// The ports that the kernel gives to connections: only there can TCP meet itself.
 fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
     std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
@@ -467,18 +420,9 @@ fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
         .unwrap_or(1024..=u16::MAX)
 }
 
-const _: () = assert!(usize::BITS == 64, "a mio token holds a slot and a generation");
-
-const WAKER: mio::Token = mio::Token(usize::MAX);
-/// In the generation of a mio token: it is a listener's.
-const LISTENER: u32 = 1 << 31;
-/// Events taken from the kernel in one call.
-const EVENTS_PER_WAIT: usize = 512;
 /// The most bytes of one splice.
 #[cfg(target_os = "linux")]
 const SPLICE_MAX: usize = 1024 * 1024;
-/// Connections that may be gone before their accept, one after the other, before we look up.
-const ACCEPT_SKIPS: usize = 16;
 /// Accepted sockets have the listener's options on Linux (tcp(7) does not promise it, the kernel's
 /// sk_clone copies them); elsewhere they are set when a connection has reached some age.
 const INHERITS: bool = cfg!(target_os = "linux");

@@ -2,29 +2,42 @@
 
 use super::*;
 
-impl Readiness {
+impl<Q: Queue> Readiness<Q> {
     pub(super) fn pull(&mut self, token: Token, from: SocketId, lane: Lane) -> Option<Outcome> {
-        let entry = self.entry(from.0);
-        debug_assert!(entry.pull.is_none(), "one pull at a time on a socket");
-        entry.lane = lane;
-        if entry.park.is_readable() {
-            let outcome = self.try_pull(from.0);
+        debug_assert!(self.entry(from.0).pull().is_none(), "one pull at a time on a socket");
+        if self.is_streamed(from.0) {
+            match self.pull_stream(from.0, lane) {
+                Found::Outcome(outcome) => return Some(outcome),
+                Found::Nothing => {
+                    self.entry(from.0).put_pull(token, lane);
+                    return None;
+                }
+                Found::Socket => {}
+            }
+        }
+        if self.entry(from.0).park.is_readable() {
+            let outcome = self.try_pull(from.0, lane);
             if outcome.is_some() {
                 return outcome;
             }
         }
-        self.entry(from.0).pull = Some(token);
-        if let Err(error) = self.watch(from.0, false) {
-            self.entry(from.0).pull = None;
+        self.entry(from.0).put_pull(token, lane);
+        if let Err(error) = self.await_bytes(from.0, lane) {
+            self.entry(from.0).take_pull();
             return Some(Outcome::Failed(errno::failure(&error)));
         }
         None
     }
 
-    pub(super) fn try_pull(&mut self, slot: u32) -> Option<Outcome> {
-        let entry = &self.entries[slot as usize];
-        if entry.lane == Lane::Pipe
-            && entry.splices
+    /// Has the queue tell of bytes for a pull that waits, or take them in.
+    pub(super) fn await_bytes(&mut self, slot: u32, lane: Lane) -> io::Result<()> {
+        if self.start_stream(slot, lane) { Ok(()) } else { self.watch(slot, false) }
+    }
+
+    pub(super) fn try_pull(&mut self, slot: u32, lane: Lane) -> Option<Outcome> {
+        let entry = self.entries.entry(slot);
+        if lane == Lane::Pipe
+            && entry.traits.splices()
             && !entry.park.is_urgent()
             && let Some(pipe) = self.pipes.lend(self.now)
         {
@@ -34,13 +47,12 @@ impl Readiness {
     }
 
     pub(super) fn copy_in(&mut self, slot: u32) -> Option<Outcome> {
-        let entry = &mut self.entries[slot as usize];
         // Whoever waits for a buffer comes first.
-        let may_lend = self.starved.is_empty() || entry.starving == Starving::Served;
+        let may_lend = self.starved.is_empty() || self.entries.starving(slot) == Starving::Served;
         let Some(buffer) = may_lend.then(|| self.arena.lend()).flatten() else {
-            if entry.starving == Starving::No {
-                entry.starving = Starving::Queued;
-                let generation = entry.generation;
+            if self.entries.starving(slot) == Starving::No {
+                self.entries.starve(slot, Starving::Queued);
+                let generation = self.entry(slot).generation;
                 self.starved.push_back(Key { slot, generation });
                 self.starved_ever += 1;
             }
@@ -48,7 +60,7 @@ impl Readiness {
         };
         let space = self.arena.slot_mut(buffer);
         let room = space.len();
-        let entry = &mut self.entries[slot as usize];
+        let entry = self.entries.entry_mut(slot);
         let read = loop {
             match (&entry.socket).read(space) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -63,6 +75,7 @@ impl Readiness {
                 last = entry.park.is_finished();
                 entry.park.fell_short();
             }
+            entry.park.pulled();
             return Some(Outcome::Pulled {
                 parcel: Parcel::new(Lane::Buffer, buffer, 0, len),
                 last,
@@ -76,7 +89,7 @@ impl Readiness {
     pub(super) fn splice_in(&mut self, slot: u32, pipe: u32) -> Option<Outcome> {
         use nix::fcntl::{SpliceFFlags, splice};
 
-        let entry = &self.entries[slot as usize];
+        let entry = self.entries.entry(slot);
         let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
         let moved = loop {
             let target = &self.pipes.pipe(pipe).write;
@@ -97,7 +110,7 @@ impl Readiness {
         self.pipes.give_back(pipe);
         match &moved {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.entry(slot).splices = false;
+                self.entry(slot).traits.refused_splice();
                 self.copy_in(slot)
             }
             // The end, or the mark of urgent data with FIN somewhere behind it: only a read tells.
@@ -117,12 +130,11 @@ impl Readiness {
         slot: u32,
         result: io::Result<usize>,
     ) -> Option<Outcome> {
-        let entry = self.entry(slot);
         match result {
             // Behind a failure that a push was told, the end of the queue is no FIN.
-            Ok(_) => Some(entry.failed.map_or(Outcome::Ended, Outcome::Failed)),
+            Ok(_) => Some(self.entries.failed(slot).map_or(Outcome::Ended, Outcome::Failed)),
             Err(error) if would_block(&error) => {
-                entry.park.drained();
+                self.entry(slot).park.drained();
                 None
             }
             Err(error) => Some(Outcome::Failed(errno::failure(&error))),
@@ -159,14 +171,13 @@ impl Readiness {
             }
             Err((error, parcel)) => {
                 self.release(parcel);
-                let entry = self.entry(slot);
                 // The kernel says EPIPE from its second answer on, whatever it said at first.
-                let failure = match (errno::failure(&error), entry.failed) {
+                let failure = match (errno::failure(&error), self.entries.failed(slot)) {
                     (Failure::Closed, Some(earlier)) => earlier,
                     (failure, _) => failure,
                 };
                 if failure != Failure::Closed && !failure.is_local() {
-                    entry.failed = Some(failure);
+                    self.entries.fail(slot, failure);
                 }
                 Some(Outcome::Failed(failure))
             }
@@ -185,7 +196,7 @@ impl Readiness {
             self.release(parcel);
             return Some(Outcome::Failed(errno::failure(&error)));
         }
-        self.entry(slot).out = Out::Push { token, parcel, last };
+        self.entries.put_out(slot, Out::Push { token, parcel, last });
         None
     }
 
@@ -196,16 +207,25 @@ impl Readiness {
         parcel: Parcel,
         last: bool,
     ) -> Result<Sent, (io::Error, Parcel)> {
-        let entry = &mut self.entries[slot as usize];
-        match entry.nodelay {
-            Nodelay::Settled => {}
-            Nodelay::BeforeSecondPush => entry.nodelay = Nodelay::BeforeNextPush,
-            Nodelay::BeforeNextPush => {
-                let _ = entry.socket.set_tcp_nodelay(true);
-                entry.nodelay = Nodelay::Settled;
-            }
+        match self.offer(slot, &parcel, last) {
+            Ok(bytes) => Ok(self.sent(slot, parcel, bytes)),
+            Err(error) => Err((error, parcel)),
         }
-        let result = loop {
+    }
+
+    /// Hands bytes to the kernel and says how many it took; the parcel is none the wiser.
+    pub(super) fn offer(
+        &mut self,
+        slot: u32,
+        parcel: &Parcel,
+        last: bool,
+    ) -> io::Result<NonZeroU32> {
+        let entry = self.entries.entry_mut(slot);
+        if entry.traits.nodelay_is_due() {
+            let _ = entry.socket.set_tcp_nodelay(true);
+            entry.traits.has_nodelay();
+        }
+        let count = loop {
             let result = match parcel.lane() {
                 Lane::Buffer => {
                     let start = parcel.offset() as usize;
@@ -214,28 +234,30 @@ impl Readiness {
                     let more = if last { MSG_MORE } else { 0 };
                     entry.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
                 }
-                Lane::Pipe => splice_out(&self.pipes, &parcel, &entry.socket, last),
+                Lane::Pipe => splice_out(&self.pipes, parcel, &entry.socket, last),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
+                result => break result?,
             }
         };
-        let count = match result {
-            Ok(count) => count,
-            Err(error) => return Err((error, parcel)),
-        };
         let Some(bytes) = NonZeroU32::new(count as u32) else {
-            return Err((io::ErrorKind::WouldBlock.into(), parcel));
+            return Err(io::ErrorKind::WouldBlock.into());
         };
+        entry.traits.pushed();
+        Ok(bytes)
+    }
+
+    /// What is left of a parcel after the kernel took so many bytes of it.
+    pub(super) fn sent(&mut self, slot: u32, parcel: Parcel, bytes: NonZeroU32) -> Sent {
         let (lane, number) = (parcel.lane(), parcel.slot());
         let rest = parcel.advance(bytes);
         match (&rest, lane) {
-            (Some(_), _) => entry.park.filled(),
+            (Some(_), _) => self.entry(slot).park.filled(),
             (None, Lane::Buffer) => self.arena.give_back(number),
             (None, Lane::Pipe) => self.pipes.give_back(number),
         }
-        Ok(Sent { bytes, rest })
+        Sent { bytes, rest }
     }
 }
 
