@@ -17,6 +17,7 @@ const LIMITS: Limits = Limits {
     connect_total: Duration::from_secs(10),
     idle: Some(Duration::from_secs(3600)),
     half_close: Some(Duration::from_secs(300)),
+    lifetime: None,
     user_timeout: Some(Duration::from_secs(120)),
     attempts: 3,
     backoff: Backoff {
@@ -38,7 +39,7 @@ struct Play {
 
 impl Play {
     fn new() -> Play {
-        let session = Session::new(Moment::ZERO, Moment::NEVER, Policy::Auto);
+        let session = Session::new(Moment::ZERO, Policy::Auto);
         Play { session, now: Moment::ZERO, actions: Vec::with_capacity(16), count: 0 }
     }
 

@@ -10,9 +10,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PATH="$PATH:/usr/sbin:/sbin"
-for program in nginx wrk taskset python3 cargo; do
+for program in nginx wrk taskset ip python3 cargo; do
     command -v "$program" >/dev/null && continue
-    echo "bench-sizes needs $program; on Debian: apt-get install nginx wrk util-linux python3" >&2
+    echo "bench-sizes needs $program; on Debian: apt-get install nginx wrk util-linux iproute2 python3" >&2
     exit 1
 done
 

@@ -6,19 +6,15 @@ slow minute of the machine hits all modes alike. The CPU time is that of the pro
 """
 
 import argparse
-import glob
 import json
 import os
-import platform
-import re
-import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
+
+sys.dont_write_bytecode = True
+
+from bench import accounting, backends, load, measure, peers  # noqa: E402
+from bench.lab import Lab, free_ports, machine  # noqa: E402
 
 MODES = ("auto", "always", "never")
 SIZES = "64,256,1024,4096,16384,65536,262144,1048576"
@@ -27,28 +23,11 @@ SIZES = "64,256,1024,4096,16384,65536,262144,1048576"
 def main():
     options = parse_options()
     sizes = [int(size) for size in options.sizes.split(",")]
-    cpus = sorted(os.sched_getaffinity(0))
-    if len(cpus) < 2:
-        sys.exit("two CPUs are needed: one for the proxy, one for the load")
-    proxy_cpu, load_cpu = cpus[0], cpus[1]
-    folder = tempfile.mkdtemp(prefix="evenkeel-sizes-", dir="/dev/shm")
-    processes = []
-    try:
-        for size in sizes:
-            with open(f"{folder}/{size}", "wb") as file:
-                file.write(os.urandom(size))
-        nginx_port = start_nginx(folder, load_cpu, processes)
-        proxies = {
-            mode: start_proxy(options.program, mode, nginx_port, folder, proxy_cpu, processes)
-            for mode in MODES
-        }
-        samples = measure(options, sizes, proxies, load_cpu)
-    finally:
-        for process in reversed(processes):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        shutil.rmtree(folder)
-    report(options, sizes, samples, proxy_cpu, load_cpu)
+    with Lab("sizes") as lab:
+        (backend,), _ = backends.start_nginx(lab, {str(size): size for size in sizes})
+        proxies = {mode: start_proxy(lab, options.program, mode, backend) for mode in MODES}
+        samples = all_samples(options, sizes, proxies, lab)
+    report(options, sizes, samples, lab)
 
 
 def parse_options():
@@ -62,72 +41,26 @@ def parse_options():
     return parser.parse_args()
 
 
-def start_nginx(folder, cpu, processes):
-    port = free_port()
-    user = "user root;" if os.geteuid() == 0 else ""
-    with open(f"{folder}/nginx.conf", "w") as file:
-        file.write(
-            f"daemon off; master_process off; pid {folder}/pid; error_log stderr warn; {user}\n"
-            "events { worker_connections 1024; }\n"
-            "http { access_log off; sendfile on; keepalive_requests 1000000000;\n"
-            f"  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;\n"
-            f"  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;\n"
-            f"  scgi_temp_path {folder}/s; open_file_cache max=100;\n"
-            f"  server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n"
-        )
-    start(["nginx", "-p", folder, "-c", f"{folder}/nginx.conf"], cpu, processes)
-    wait_for(port)
-    return port
-
-
-def start_proxy(program, mode, backend, folder, cpu, processes):
-    port = free_port()
-    config = f"{folder}/{mode}.yaml"
-    with open(config, "w") as file:
-        file.write(
-            f"workers: 1\nzero_copy: {mode}\nadmin: {{socket: off, http: off}}\n"
-            "log: {level: warn, access: off}\n"
-            f"listeners: [{{name: front, bind: \"127.0.0.1:{port}\", pool: back}}]\n"
-            "pools:\n  - name: back\n    health_check: {type: off}\n"
-            f"    backends: [{{name: nginx, address: \"127.0.0.1:{backend}\"}}]\n"
-        )
-    process = start([os.path.abspath(program), "run", "-c", config], cpu, processes)
-    wait_for(port)
+def start_proxy(lab, program, mode, backend):
+    port, = free_ports(1)
+    # Each mode has a folder, and so a configuration, of its own: all three live at once.
+    folder = f"{lab.folder}/{mode}"
+    os.mkdir(folder)
+    plan = peers.Plan([peers.Front("front", port, [backend])], lab.workers, lab.descriptors,
+                      folder, os.path.abspath(program))
+    process = peers.start(lab, peers.evenkeel("auto", mode)(plan), folder)
+    lab.await_listening(process, [port])
     return process.pid, port
 
 
-def start(command, cpu, processes):
-    process = subprocess.Popen(["taskset", "-c", str(cpu), *command], stdin=subprocess.DEVNULL)
-    processes.append(process)
-    return process
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(port):
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                sys.exit(f"nobody answers on port {port}")
-            time.sleep(0.01)
-
-
-def measure(options, sizes, proxies, cpu):
+def all_samples(options, sizes, proxies, lab):
     samples = {size: {mode: [] for mode in MODES} for size in sizes}
     for number in range(options.rounds):
         for place, size in enumerate(sizes):
             turn = (number + place) % len(MODES)
             for mode in MODES[turn:] + MODES[:turn]:
                 pid, port = proxies[mode]
-                sample = run(options, pid, f"http://127.0.0.1:{port}/{size}", cpu)
+                sample = run(options, pid, f"http://127.0.0.1:{port}/{size}", lab)
                 samples[size][mode].append(sample)
                 print(
                     f"round {number + 1}/{options.rounds} {size:>8} B {mode:>6}: "
@@ -137,37 +70,26 @@ def measure(options, sizes, proxies, cpu):
     return samples
 
 
-def run(options, pid, url, cpu):
-    command = ["taskset", "-c", str(cpu), "wrk", "-t", "1", "-c", str(options.connections)]
-    before = cpu_nanoseconds(pid)
-    output = subprocess.run(
-        [*command, "-d", f"{options.seconds}s", url],
-        check=True, capture_output=True, text=True, timeout=options.seconds + 30,
-    ).stdout
-    spent = cpu_nanoseconds(pid) - before
-    if "Socket errors" in output or "Non-2xx" in output:
-        sys.exit(f"wrk met errors:\n{output}")
-    responses = int(re.search(r"(\d+) requests in", output).group(1))
+def run(options, pid, url, lab):
+    before = accounting.cpu_ns(pid)
+    result = load.wrk(lab, url, options.connections, options.seconds)
+    measure.settle(pid)
+    spent = accounting.cpu_ns(pid) - before
+    if result["errors"]:
+        sys.exit(f"wrk met errors: {'; '.join(result['errors'])}")
     return {
-        "cpu_us": spent / responses / 1000,
-        "responses": responses,
+        "cpu_us": spent / result["units"] / 1000,
+        "responses": result["units"],
         "proxy_busy": spent / 1e9 / options.seconds,
     }
 
 
-def cpu_nanoseconds(pid):
-    total = 0
-    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-        with open(path) as file:
-            total += int(file.read().split()[0])
-    return total
-
-
-def report(options, sizes, samples, proxy_cpu, load_cpu):
+def report(options, sizes, samples, lab):
+    facts = machine()
     print(f"Proxy CPU per response in us: median (lowest to highest) of {options.rounds} runs of "
           f"{options.seconds} s, {options.connections} keep-alive connections.")
-    print(f"Proxy pinned to CPU {proxy_cpu}, wrk and nginx to CPU {load_cpu}; "
-          f"{cpu_model()}, Linux {platform.release()}.\n")
+    print(f"Placement: {lab.placement()}; {facts['cpu']}, Linux {facts['kernel']}; "
+          f"{lab.network}.\n")
     print("| response | auto | always | never | auto / better fixed mode |")
     print("|---:|---:|---:|---:|---:|")
     rows = []
@@ -184,15 +106,10 @@ def report(options, sizes, samples, proxy_cpu, load_cpu):
         with open(options.json, "w") as file:
             json.dump({
                 "rounds": options.rounds, "seconds": options.seconds,
-                "connections": options.connections, "proxy_cpu": proxy_cpu, "load_cpu": load_cpu,
-                "cpu": cpu_model(), "kernel": platform.release(), "rows": rows,
+                "connections": options.connections, "proxy_cpu": lab.proxy_cpu,
+                "load_cpu": lab.load_cpu, "network": lab.network,
+                "cpu": facts["cpu"], "kernel": facts["kernel"], "rows": rows,
             }, file, indent=1)
-
-
-def cpu_model():
-    with open("/proc/cpuinfo") as file:
-        match = re.search(r"^model name\s*: (.*)$", file.read(), re.MULTILINE)
-    return match.group(1).strip() if match else platform.machine()
 
 
 def human(size):

@@ -12,7 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # programs out of PATH.
 programs="nginx:nginx wrk:wrk h2load:nghttp2-client curl:curl iperf3:iperf3 strace:strace
 redis-server:redis-server redis-benchmark:redis-tools initdb:postgresql psql:postgresql-client
-ip:iproute2 nft:nftables setpriv:util-linux prlimit:util-linux unshare:util-linux cc:gcc"
+ip:iproute2 nft:nftables setpriv:util-linux prlimit:util-linux unshare:util-linux cc:gcc
+python3:python3"
 
 main() {
     find_cargo
@@ -29,6 +30,7 @@ main() {
             --test relay --test real_servers --test failover --test syscalls --test memory
     fi
     step "benches, once" cargo test --workspace --quiet --bench '*'
+    step "benchmarks" check_benchmarks
     RUSTDOCFLAGS="-D warnings" step "documentation" cargo doc --workspace --no-deps --quiet
     summary
 }
@@ -88,6 +90,17 @@ missing_packages() {
 is_installed() {
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null && return 0
     compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null
+}
+
+# What the benchmark scripts compute; they are not run.
+# shellcheck disable=SC2317 # "step" calls it
+check_benchmarks() {
+    if command -v python3 >/dev/null; then
+        python3 scripts/test_bench.py
+    else
+        echo "SKIPPED: there is no python3" >&2
+        [ "${CI:-}" != true ]
+    fi
 }
 
 results=""

@@ -14,6 +14,7 @@ use evenkeel::net::Address;
 use evenkeel::poller::Poller;
 use evenkeel::pool::Board;
 use evenkeel::worker::admission::Admission;
+use evenkeel::worker::crew::Crew;
 use evenkeel::worker::stats::Stats;
 use evenkeel::worker::{Setup, Worker};
 
@@ -39,7 +40,7 @@ pub fn worker<P: Poller>(poller: P, plan: Plan, listener: P::Listener) -> Worker
         recorder: None,
         stats: Arc::new(Stats::default()),
         index: 0,
-        workers: 1,
+        crew: Arc::new(Crew::new(1)),
         seed: 1,
     };
     Worker::new(poller, setup).expect("its listener can be watched")

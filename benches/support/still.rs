@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 
 use evenkeel::net::Peer;
 use evenkeel::poller::{
@@ -167,6 +168,14 @@ impl Poller for Still {
     }
 
     fn settle(&mut self, _: SocketId, _: &Lifelines) {}
+
+    fn part(&mut self, _: SocketId) -> OwnedFd {
+        unreachable!("the only worker has nobody to hand a connection to")
+    }
+
+    fn adopt(&mut self, _: OwnedFd, _: Peer) -> SocketId {
+        unreachable!("the only worker is handed none")
+    }
 
     fn condition(&mut self, _: SocketId) -> Condition {
         Condition { unacknowledged: Some(0), ..Condition::default() }
