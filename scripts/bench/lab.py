@@ -150,6 +150,11 @@ def enter_private_network():
                 break
             except OSError:
                 continue
+        # Thousands of connections a second leave their ports in TIME_WAIT for a minute. With the usual
+        # 28,000 ports the kernel's search for a free one would be what is measured.
+        for setting, value in (("ip_local_port_range", "1024 65535"), ("tcp_max_tw_buckets", "16384")):
+            with open(f"/proc/sys/net/ipv4/{setting}", "w") as file:
+                file.write(value)
     with open(CONGESTION) as file:
         congestion = file.read().strip()
     where = "a private network namespace" if private else "the host's own loopback (not root)"
