@@ -29,9 +29,10 @@ impl Park {
     /// server speaks first, registration tells.
     pub const DIALED: Park = Park(WRITABLE | PULLED | FAMILIAR);
 
-    /// The same, of a Unix socket: there a read stops short behind bytes that carried descriptors,
-    /// however many are queued after them (net/unix/af_unix.c, unix_stream_read_generic).
-    pub const fn unix(self) -> Park {
+    /// The same, where a read that falls short proves nothing. Of a Unix socket: there it stops behind
+    /// bytes that carried descriptors, however many are queued after them (net/unix/af_unix.c,
+    /// unix_stream_read_generic). And where edges do not tell of urgent data.
+    pub const fn unsure(self) -> Park {
         Park(self.0 | UNSURE)
     }
 

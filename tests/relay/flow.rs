@@ -57,6 +57,42 @@ fn t11_both_directions_at_once_arrive_whole() {
     }
 }
 
+/// TCP wakes every poll with "urgent", and a poller that believed it copied everything: urgent data
+/// cannot be spliced.
+#[cfg(target_os = "linux")]
+#[test]
+fn bulk_goes_by_pipe() {
+    for family in IP_FAMILIES {
+        for lane in ["auto", "always"] {
+            let folder = Folder::new();
+            let listener = Listener::new(family, &folder);
+            let proxy = Setup::to(&[&listener]).on(family).set("zero_copy", lane).start();
+            let client = proxy.client();
+            let backend = listener.accept();
+            let bulk = Pattern::bytes(3, 4 * BULK);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    // Small pieces first: an exchange that turns out to be bulk.
+                    for _ in 0..5 {
+                        backend.round_trip(b"a piece");
+                    }
+                    backend.send(&bulk);
+                    backend.finish();
+                });
+                for _ in 0..5 {
+                    assert_eq!(client.receive(7), b"a piece");
+                    client.send(b"a piece");
+                }
+                assert!(client.receive_all() == (bulk.clone(), End::Finished), "{lane}");
+            });
+            client.finish();
+            let record = proxy.records_of(1).remove(0);
+            let (spliced, all) = (count(&record, "splice_bytes"), count(&record, "bytes_out"));
+            assert!(spliced > all / 10 * 9, "{family:?}, zero_copy {lane}: {record}");
+        }
+    }
+}
+
 fn talk_and_listen(peer: &Peer, seed: u64, other: u64) {
     thread::scope(|scope| {
         scope.spawn(|| {

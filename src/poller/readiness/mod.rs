@@ -162,7 +162,7 @@ impl<Q: Queue> Readiness<Q> {
         if INHERITS && park == Park::ACCEPTED {
             traits = traits.settled();
         }
-        let park = if is_tcp { park } else { park.unix() };
+        let park = if is_tcp && Q::TELLS_OF_URGENT_DATA { park } else { park.unsure() };
         self.entries.insert(socket, generation, park, traits)
     }
 

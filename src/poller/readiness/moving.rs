@@ -115,6 +115,8 @@ impl<Q: Queue> Readiness<Q> {
             }
             // The end, or the mark of urgent data with FIN somewhere behind it: only a read tells.
             Ok(_) => self.copy_in(slot),
+            // The same without FIN, where no edge told of the mark.
+            Err(error) if would_block(error) && !Q::TELLS_OF_URGENT_DATA => self.copy_in(slot),
             Err(_) => self.nothing_pulled(slot, moved),
         }
     }

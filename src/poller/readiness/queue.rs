@@ -82,6 +82,10 @@ pub trait Queue: Sized {
         for_write: bool,
     ) -> io::Result<()>;
 
+    /// Whether its edges tell of urgent data. A read stops short at its mark, and a splice for good;
+    /// where nobody tells, only a read that would block proves that there is nothing to read.
+    const TELLS_OF_URGENT_DATA: bool = true;
+
     /// Whether this queue can take bytes in by itself.
     const RECEIVES: bool = false;
 

@@ -185,7 +185,7 @@ impl Queue for Ring {
     ) -> io::Result<()> {
         let fd = Fd(socket.as_raw_fd());
         if !watched.is_watched() {
-            let mask = libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP;
+            let mask = libc::POLLIN | libc::POLLRDHUP;
             let poll = opcode::PollAdd::new(fd, mask as u32).multi(true).build();
             self.push(poll.user_data(kind::BYTES | user_data(key)));
         }
@@ -198,6 +198,10 @@ impl Queue for Ring {
         }
         Ok(())
     }
+
+    /// A completion repeats what the socket said when it woke the poll, and TCP says "urgent" with
+    /// every byte that comes (sock_def_readable in net/core/sock.c).
+    const TELLS_OF_URGENT_DATA: bool = false;
 
     const RECEIVES: bool = true;
 
@@ -349,12 +353,11 @@ fn edge(result: i32) -> Edge {
     // Both directions over: by our FIN and theirs, or by RST.
     let over = has(libc::POLLHUP);
     Edge {
-        readable: has(libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) || over || broken,
+        readable: has(libc::POLLIN | libc::POLLRDHUP) || over || broken,
         writable: has(libc::POLLOUT) || over || broken,
         finished: has(libc::POLLRDHUP) && !over && !broken,
         broken,
         unsure: broken || over,
-        urgent: has(libc::POLLPRI),
         ..Edge::default()
     }
 }
