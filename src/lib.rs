@@ -10,13 +10,15 @@
 //!     │ one thread each
 //!   worker ──── session                actions and events of one connection, sans-IO
 //!     │    └─── pool                   which backend; shared counts on a Board of atomics
-//!   poller (readiness: epoll, kqueue)  operations in, outcomes out; owns buffers and pipes
+//!   poller ◀── queue                   operations in, outcomes out; owns buffers and pipes;
+//!              (epoll, kqueue, io_uring)   the queue tells when to attempt them
 //! ```
 //!
 //! A [`worker`] owns everything on the path of a byte: its listening sockets (`SO_REUSEPORT`), its
 //! [`poller`], sessions, buffers, pipes, timers and counters. Nothing is shared there. Once per
-//! connection it touches the backend's [`pool::Tally`] and the [`worker::admission::Admission`],
-//! which are atomics, and hands its access record to a writer thread in batches.
+//! connection it touches the backend's [`pool::Tally`], the [`worker::admission::Admission`] and the
+//! loads of its [`worker::crew::Crew`], which are atomics (one that is fuller than another hands it
+//! the connections it accepts), and hands its access record to a writer thread in batches.
 //!
 //! A [`session`] is a machine: it is told what happened and what time it is, and answers with
 //! actions. It owns no socket, so the simulator in `tests/simulation` runs it, and the worker around
@@ -52,8 +54,8 @@
 //! - A pipe in the pool is empty.
 //! - No byte is given to two backends: once a backend took one, the session stays with it.
 //! - Nothing a peer, a file or a signal says makes us panic.
-//! - `unsafe` is denied; the three calls that need it (an ioctl, a socket option, a close of two) are
-//!   in `poller`.
+//! - `unsafe` is denied; what needs it (an ioctl, a socket option, a close of two, the ring and its
+//!   buffers) is in `poller`, each with its reason.
 //!
 //! # Where this differs from the design it was built to, and why
 //!
@@ -70,6 +72,12 @@
 //!   timeout and only while something is unacknowledged.
 //! - A short read is "drained" only until the kernel has told of the end: the edge with FIN after
 //!   our own FIN is the last one, and says HUP.
+//! - io_uring is not a poller of its own but a queue under the one poller
+//!   ([`poller::readiness::queue`]): its accepts, polls, closes and, for connections that go on
+//!   speaking, its receives are the ring's; sends and splices are system calls. That is the
+//!   combination that prototypes found best, it needs one implementation of the laws' hard parts,
+//!   and descriptors stay real ones, which splice and shutdown need.
+//! - `Accept` says how many connections there is room for: a multishot accept takes in whoever comes.
 //! - `config` uses [`net::Address`]: two address types with a conversion between them would be worse.
 //! - `Greeting` is no phase yet: nothing inspects first bytes in this version.
 #![deny(unsafe_code)]
