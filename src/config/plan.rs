@@ -24,6 +24,8 @@ pub struct Plan {
     pub zero_copy: ZeroCopy,
     /// What is logged, how and where.
     pub log: LogPlan,
+    /// Where this process stands; backends in the same zone are preferred. `None` prefers nobody.
+    pub zone: Option<String>,
     /// Socket options of both ends of a session.
     pub tcp: TcpPlan,
     /// Ceilings of the whole process.
@@ -220,6 +222,12 @@ pub enum Algorithm {
     RoundRobin,
     /// The one with the fewest open sessions per weight.
     LeastConnections,
+    /// The better of two drawn by weight: the one with fewer open sessions per weight.
+    P2c,
+    /// Drawn by weight.
+    Random,
+    /// The first in the order of the file.
+    First,
 }
 
 /// What follows a failed attempt to connect.
@@ -244,6 +252,10 @@ pub struct BackendPlan {
     pub target: Target,
     /// Its share, 0 to 256; zero takes no new sessions.
     pub weight: u16,
+    /// Used only when every backend with a lower number is unavailable.
+    pub priority: u8,
+    /// Where it stands; `None` is nowhere in particular.
+    pub zone: Option<String>,
 }
 
 /// Where a backend answers.

@@ -66,6 +66,7 @@ fn document(plan: &Plan) -> Out {
                 ZeroCopy::Never => "never",
             }),
         ),
+        ("zone", text_or_off(plan.zone.as_ref())),
         ("log", log(&plan.log)),
         ("timeouts", Out::Map(vec![("drain", duration(plan.drain))])),
         ("tcp", tcp(&plan.tcp)),
@@ -150,6 +151,9 @@ fn pool(pool: &PoolPlan) -> Out {
     let algorithm = match pool.algorithm {
         Algorithm::RoundRobin => "round_robin",
         Algorithm::LeastConnections => "least_connections",
+        Algorithm::P2c => "p2c",
+        Algorithm::Random => "random",
+        Algorithm::First => "first",
     };
     let retry = Out::Map(vec![
         ("attempts", Out::Whole(pool.retry.attempts.into())),
@@ -167,6 +171,8 @@ fn pool(pool: &PoolPlan) -> Out {
                     ("name", Out::Text(backend.name.clone())),
                     ("address", Out::Text(backend.target.to_string())),
                     ("weight", Out::Whole(backend.weight.into())),
+                    ("priority", Out::Whole(backend.priority.into())),
+                    ("zone", text_or_off(backend.zone.as_ref())),
                 ])
             }),
         ),
@@ -198,6 +204,10 @@ fn duration(duration: std::time::Duration) -> Out {
 
 fn timeout(timeout: Option<std::time::Duration>) -> Out {
     timeout.map_or(word("off"), duration)
+}
+
+fn text_or_off(text: Option<&String>) -> Out {
+    text.map_or(word("off"), |text| Out::Text(text.clone()))
 }
 
 fn limit(limit: Option<u32>, none: &str) -> Out {

@@ -180,7 +180,8 @@ impl<P: Poller> Worker<P> {
         }
         let pool = |(at, pool)| {
             let (tallies, addresses) = (setup.board.pool(at), &setup.resolved[at]);
-            Pool::new(pool, tallies, addresses, setup.index, setup.crew.workers())
+            let zone = plan.zone.as_deref();
+            Pool::new(pool, tallies, addresses, zone, setup.index, setup.crew.workers())
         };
         Ok(Worker {
             pools: plan.pools.iter().enumerate().map(pool).collect(),

@@ -49,15 +49,22 @@ impl Builder<'_> {
         let mut targets: HashMap<Target, Place> = HashMap::new();
         let mut backends = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let (named, target, weight) = match &item.datum {
-                Datum::Target(target) => (None, target.clone(), 1),
+            let (named, target, weight, priority, zone) = match &item.datum {
+                Datum::Target(target) => (None, target.clone(), 1, 0, None),
                 Datum::Map(fields) => {
                     let Some(Datum::Target(target)) = fields.get("address").map(|item| &item.datum)
                     else {
                         continue;
                     };
                     let weight = fields.filled("weight", Datum::whole);
-                    (fields.get("name"), target.clone(), u16::try_from(weight).unwrap_or(u16::MAX))
+                    let priority = fields.filled("priority", Datum::whole);
+                    (
+                        fields.get("name"),
+                        target.clone(),
+                        u16::try_from(weight).unwrap_or(u16::MAX),
+                        u8::try_from(priority).unwrap_or(u8::MAX),
+                        fields.read("zone", Datum::text),
+                    )
                 }
                 _ => continue,
             };
@@ -82,7 +89,7 @@ impl Builder<'_> {
                 );
                 self.findings.warn(item.place, &item.path, message);
             }
-            backends.push(BackendPlan { name, target, weight });
+            backends.push(BackendPlan { name, target, weight, priority, zone });
         }
         if !backends.is_empty()
             && backends.len() == items.len()
@@ -139,6 +146,9 @@ pub(super) fn backend_items(record: &Record) -> Vec<&Item> {
 pub(super) fn algorithm(word: &str) -> Algorithm {
     match word {
         "least_connections" => Algorithm::LeastConnections,
+        "p2c" => Algorithm::P2c,
+        "random" => Algorithm::Random,
+        "first" => Algorithm::First,
         _ => Algorithm::RoundRobin,
     }
 }
