@@ -123,6 +123,8 @@ const KEEPALIVE_SECONDS: Kind =
 /// As far as the kernel's TCP_USER_TIMEOUT goes, which people know: 2^31 - 1 milliseconds.
 const USER_TIMEOUT: Kind =
     Kind::OneOf(&[OFF, Kind::Duration { min_ms: 1, max_ms: i32::MAX as u64, step_ms: 1 }]);
+/// Clients are remembered to an eighth of a second.
+const TTL: Kind = Kind::Duration { min_ms: 1_000, max_ms: TEN_YEARS_MS, step_ms: 1 };
 const ADDRESSES: Kind = Kind::OneOf(&[Kind::Bind, Kind::List(&Kind::Bind)]);
 const TEXT_OR_OFF: Kind = Kind::OneOf(&[OFF, Kind::Text]);
 const TEXTS: Kind = Kind::List(&Kind::Text);
@@ -377,8 +379,7 @@ const ALGORITHM: Key = key(
         "first",
     ]),
     "which backend is next",
-)
-.later(&["round_robin", "least_connections", "p2c", "random", "first"]);
+);
 
 const POOL: &[Key] = &[
     key("name", Kind::Name, "unique among pools").required(),
@@ -391,8 +392,21 @@ const POOL: &[Key] = &[
         ]),
         "the same client to the same backend",
     )
-    .later(&[]),
-    key("affinity_ttl", DURATION_OR_OFF, "how long affinity lasts").later(&[]),
+    .or("off")
+    .later(&["source_ip"]),
+    key(
+        "affinity_ttl",
+        Kind::OneOf(&[OFF, TTL]),
+        "how long a client that stays away is remembered; off = as long as there is room",
+    )
+    .or("1h"),
+    key(
+        "bounded_load",
+        Kind::OneOf(&[OFF, whole(101, 1000)]),
+        "with source_hash: the most a backend may have, in percent of the mean per weight, before \
+         clients go to the next",
+    )
+    .or("off"),
     key("backends", BACKENDS, "an address, or a map with more to say").required(),
     key("discovery", Kind::OneOf(&[OFF, Kind::Map(DISCOVERY)]), "backends from elsewhere")
         .later(&[]),

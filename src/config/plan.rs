@@ -203,6 +203,8 @@ pub struct PoolPlan {
     pub name: String,
     /// Who is next.
     pub algorithm: Algorithm,
+    /// Whether a client comes back.
+    pub affinity: Affinity,
     /// In the order of the file; never empty.
     pub backends: Vec<BackendPlan>,
     /// The defaults, under what the pool says; `connect` and `connect_total` matter here.
@@ -213,6 +215,25 @@ pub struct PoolPlan {
     pub source_addresses: Vec<IpAddr>,
     /// The first bytes of a session go with the SYN, where a backend allows it.
     pub fastopen: bool,
+}
+
+/// Whether a client comes back to the backend it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// No.
+    Off,
+    /// A client is known by its IP address.
+    SourceIp {
+        /// Forgotten after that long without a new session; `None` remembers as long as there is room.
+        ttl: Option<Duration>,
+    },
+}
+
+impl PoolPlan {
+    /// Whether the choice of a backend depends on who the client is.
+    pub fn asks_for_client(&self) -> bool {
+        self.affinity != Affinity::Off || matches!(self.algorithm, Algorithm::SourceHash { .. })
+    }
 }
 
 /// Who is next.
@@ -226,6 +247,13 @@ pub enum Algorithm {
     P2c,
     /// Drawn by weight.
     Random,
+    /// By the client's address, the same on every node (Maglev).
+    SourceHash {
+        /// The most a backend may have, in percent of the mean per weight; `None` is no bound.
+        bounded_load: Option<u32>,
+    },
+    /// The better of two drawn by weight: the one with the lower latency times open sessions.
+    PeakEwma,
     /// The first in the order of the file.
     First,
 }

@@ -153,7 +153,19 @@ fn pool(pool: &PoolPlan) -> Out {
         Algorithm::LeastConnections => "least_connections",
         Algorithm::P2c => "p2c",
         Algorithm::Random => "random",
+        Algorithm::SourceHash { .. } => "source_hash",
+        Algorithm::PeakEwma => "peak_ewma",
         Algorithm::First => "first",
+    };
+    let bounded_load = match pool.algorithm {
+        Algorithm::SourceHash { bounded_load } => bounded_load,
+        _ => None,
+    };
+    let affinity = match pool.affinity {
+        Affinity::Off => vec![("affinity", word("off"))],
+        Affinity::SourceIp { ttl } => {
+            vec![("affinity", word("source_ip")), ("affinity_ttl", timeout(ttl))]
+        }
     };
     let retry = Out::Map(vec![
         ("attempts", Out::Whole(pool.retry.attempts.into())),
@@ -161,9 +173,13 @@ fn pool(pool: &PoolPlan) -> Out {
         ("backoff_multiplier", Out::Number(pool.retry.backoff_multiplier)),
         ("backoff_max", duration(pool.retry.backoff_max)),
     ]);
-    Out::Map(vec![
+    let mut entries = vec![
         ("name", Out::Text(pool.name.clone())),
         ("algorithm", word(algorithm)),
+        ("bounded_load", limit(bounded_load, "off")),
+    ];
+    entries.extend(affinity);
+    entries.extend([
         (
             "backends",
             list(&pool.backends, |backend| {
@@ -180,7 +196,8 @@ fn pool(pool: &PoolPlan) -> Out {
         ("retry", retry),
         ("source_addresses", list(&pool.source_addresses, |ip| Out::Text(ip.to_string()))),
         ("fastopen", Out::Bool(pool.fastopen)),
-    ])
+    ]);
+    Out::Map(entries)
 }
 
 fn timeouts(timeouts: &Timeouts) -> Out {

@@ -108,6 +108,7 @@ impl Builder<'_> {
         let pool = PoolPlan {
             name: "main".to_owned(),
             algorithm: root.read("algorithm", Datum::word).map_or(Algorithm::RoundRobin, algorithm),
+            affinity: Affinity::Off,
             backends: self.backends(root),
             timeouts: *timeouts,
             retry: *retry,

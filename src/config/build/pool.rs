@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::datum::{Datum, Item, Record};
 use super::super::error::Place;
-use super::super::plan::{Algorithm, BackendPlan, PoolPlan, RetryPlan, Target, Timeouts};
+use super::super::plan::{Affinity, Algorithm, BackendPlan, PoolPlan, RetryPlan, Target, Timeouts};
 use super::super::units::quote;
 use super::Builder;
 use crate::net::Address;
@@ -27,7 +27,13 @@ impl Builder<'_> {
         };
         let pool = PoolPlan {
             name: name.unwrap_or_default().to_owned(),
-            algorithm: algorithm(record.filled("algorithm", Datum::word)),
+            algorithm: self.bounded(record, algorithm(record.filled("algorithm", Datum::word))),
+            affinity: match record.filled("affinity", Datum::word) {
+                "source_ip" => {
+                    Affinity::SourceIp { ttl: record.filled("affinity_ttl", Datum::timeout) }
+                }
+                _ => Affinity::Off,
+            },
             backends: self.backends(record),
             timeouts: self.timeouts(record.map("timeouts"), Some(*timeouts)),
             retry: self.retry(record.map("retry"), Some(*retry)),
@@ -37,6 +43,20 @@ impl Builder<'_> {
         self.check_health_check(record);
         self.refuse_foreign_sources(record, &pool);
         pool
+    }
+
+    /// The algorithm with its bound, which only one of them has.
+    fn bounded(&mut self, record: &Record, algorithm: Algorithm) -> Algorithm {
+        let Some(item) = record.get("bounded_load") else { return algorithm };
+        let bound = item.datum.limit().flatten();
+        if matches!(algorithm, Algorithm::SourceHash { .. }) {
+            return Algorithm::SourceHash { bounded_load: bound };
+        }
+        if bound.is_some() {
+            let message = "has no effect without `algorithm: source_hash`";
+            self.findings.warn(item.place, &item.path, message);
+        }
+        algorithm
     }
 
     pub(super) fn backends(&mut self, record: &Record) -> Vec<BackendPlan> {
@@ -148,6 +168,8 @@ pub(super) fn algorithm(word: &str) -> Algorithm {
         "least_connections" => Algorithm::LeastConnections,
         "p2c" => Algorithm::P2c,
         "random" => Algorithm::Random,
+        "source_hash" => Algorithm::SourceHash { bounded_load: None },
+        "peak_ewma" => Algorithm::PeakEwma,
         "first" => Algorithm::First,
         _ => Algorithm::RoundRobin,
     }

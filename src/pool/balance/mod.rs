@@ -8,13 +8,17 @@
 mod draw;
 mod first;
 mod least_connections;
+mod maglev;
 mod p2c;
+mod peak_ewma;
 mod rotation;
 
 pub use draw::{Draw, Roll};
 pub use first::first;
 pub use least_connections::LeastConnections;
+pub use maglev::{Maglev, key_of};
 pub use p2c::PowerOfTwo;
+pub use peak_ewma::{Latency, cost};
 pub use rotation::Rotation;
 
 /// How much a backend has to do, beside how much it can.
