@@ -9,8 +9,12 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use evenkeel::config::{Algorithm, Plan};
-use evenkeel::pool::balance::{LeastConnections, Rotation};
-use evenkeel::pool::{Board, Candidate, Pool, Tally, Tried};
+use evenkeel::pool::balance::{LeastConnections, Load, Rotation};
+use evenkeel::pool::{Ask, Board, Pool, Tally, Tried};
+use evenkeel::time::Moment;
+
+/// A client that nothing is known of.
+const ASK: Ask = Ask { client: None, now: Moment::ZERO, dice: 7 };
 
 /// Few, many, and as many as anybody has.
 const SIZES: [usize; 3] = [3, 100, 1_000];
@@ -25,17 +29,17 @@ fn balancers(criterion: &mut Criterion) {
                 bencher.iter(|| rotation.next(|at| black_box(at) < size));
             });
         }
-        let candidates: Vec<Candidate> = (0..size)
-            .map(|_| Candidate { address: None, weight: 1, tally: Arc::new(Tally::default()) })
-            .collect();
-        let mut least = LeastConnections::new(0);
+        let tallies: Vec<Arc<Tally>> = (0..size).map(|_| Arc::default()).collect();
+        let load = |at: usize| Load { live: tallies[at].live(), weight: 1 };
+        let weights = (0..size).map(|_| 1);
+        let mut least = LeastConnections::new(weights, 0);
         let mut dice = 1u32;
         group.bench_function(BenchmarkId::new("least connections", size), |bencher| {
             bencher.iter(|| {
                 dice = dice.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-                let at = least.next(&candidates, |at| black_box(at) < size, dice);
+                let at = least.next(|at| black_box(at) < size, load, dice);
                 // As a worker does: one comes, and by now another one has gone.
-                let tally = &candidates[at.expect("all may be chosen")].tally;
+                let tally = &tallies[at.expect("all may be chosen")];
                 tally.enter();
                 tally.leave();
             });
@@ -66,8 +70,8 @@ fn rosters(criterion: &mut Criterion) {
             let nowhere = vec![None; size];
             group.bench_function(BenchmarkId::new(format!("pool with {name}"), size), |bencher| {
                 bencher.iter(|| {
-                    let mut pool = Pool::new(&plan.pools[0], board.pool(0), &nowhere, 1, 2);
-                    pool.choose(&Tried::default(), 7).expect("all may be chosen")
+                    let mut pool = Pool::new(&plan.pools[0], board.pool(0), &nowhere, None, 1, 2);
+                    pool.choose(&Tried::default(), ASK).expect("all may be chosen")
                 });
             });
         }

@@ -26,6 +26,7 @@ const LIMITS: Limits = Limits {
         max: Duration::from_secs(5),
     },
     policy: Policy::Auto,
+    is_measured: false,
 };
 
 /// A session and a world in which everything goes well and at once.
@@ -79,6 +80,7 @@ fn answer(action: Action) -> Option<Event> {
         | Action::CancelDial
         | Action::Release(_)
         | Action::Settle
+        | Action::NoteAnswer { .. }
         | Action::Retire => None,
     }
 }

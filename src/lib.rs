@@ -35,7 +35,7 @@
 //! | [`time`], [`token`], [`transfer`], [`net`] | words that everybody shares | nothing of ours |
 //! | [`config`] | text to [`config::Plan`], or every error at once | `net` |
 //! | [`session`] | one connection pair, as a machine | `time`, `transfer` |
-//! | [`pool`] | backends and the choice among them | `config`, `net` |
+//! | [`pool`] | backends and the choice among them | `config`, `net`, `time` |
 //! | [`poller`] | the kernel | `net`, `time`, `token`, `transfer` |
 //! | [`observe`] | logs and access records | `config`, `net`, `session::End`, `time` |
 //! | [`worker`] | the loop | all of the above |

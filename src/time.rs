@@ -8,7 +8,8 @@ use std::num::NonZeroU32;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point on the poller's monotonic clock, in nanoseconds since an origin of its own.
+/// A point on the pollers' monotonic clock, in nanoseconds since an origin of their own, the same for
+/// all of a process: workers compare moments with each other's.
 ///
 /// 64 bits of nanoseconds last 584 years, so nothing here wraps; arithmetic saturates all the
 /// same, because durations come from configuration files.

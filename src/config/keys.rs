@@ -123,7 +123,10 @@ const KEEPALIVE_SECONDS: Kind =
 /// As far as the kernel's TCP_USER_TIMEOUT goes, which people know: 2^31 - 1 milliseconds.
 const USER_TIMEOUT: Kind =
     Kind::OneOf(&[OFF, Kind::Duration { min_ms: 1, max_ms: i32::MAX as u64, step_ms: 1 }]);
+/// Clients are remembered to an eighth of a second.
+const TTL: Kind = Kind::Duration { min_ms: 1_000, max_ms: TEN_YEARS_MS, step_ms: 1 };
 const ADDRESSES: Kind = Kind::OneOf(&[Kind::Bind, Kind::List(&Kind::Bind)]);
+const TEXT_OR_OFF: Kind = Kind::OneOf(&[OFF, Kind::Text]);
 const TEXTS: Kind = Kind::List(&Kind::Text);
 const NETWORKS: Kind = Kind::List(&Kind::Network);
 
@@ -148,6 +151,8 @@ pub(super) const ROOT: &[Key] = &[
         "move bytes through a pipe in the kernel: auto = once a session moved enough for it to pay",
     )
     .or("auto"),
+    key("zone", TEXT_OR_OFF, "where this process stands: backends of the same zone are preferred")
+        .or("off"),
     key("admin", Kind::Map(ADMIN), "administration of the running instance"),
     key("log", Kind::Map(LOG), "what is logged, how and where").or("{}"),
     key("timeouts", Kind::Map(TIMEOUTS), "defaults for every listener and pool").or("{}"),
@@ -374,8 +379,7 @@ const ALGORITHM: Key = key(
         "first",
     ]),
     "which backend is next",
-)
-.later(&["round_robin", "least_connections"]);
+);
 
 const POOL: &[Key] = &[
     key("name", Kind::Name, "unique among pools").required(),
@@ -388,8 +392,21 @@ const POOL: &[Key] = &[
         ]),
         "the same client to the same backend",
     )
-    .later(&[]),
-    key("affinity_ttl", DURATION_OR_OFF, "how long affinity lasts").later(&[]),
+    .or("off")
+    .later(&["source_ip"]),
+    key(
+        "affinity_ttl",
+        Kind::OneOf(&[OFF, TTL]),
+        "how long a client that stays away is remembered; off = as long as there is room",
+    )
+    .or("1h"),
+    key(
+        "bounded_load",
+        Kind::OneOf(&[OFF, whole(101, 1000)]),
+        "with source_hash: the most a backend may have, in percent of the mean per weight, before \
+         clients go to the next",
+    )
+    .or("off"),
     key("backends", BACKENDS, "an address, or a map with more to say").required(),
     key("discovery", Kind::OneOf(&[OFF, Kind::Map(DISCOVERY)]), "backends from elsewhere")
         .later(&[]),
@@ -430,8 +447,14 @@ const BACKEND: &[Key] = &[
     key("weight", whole(0, 256), "its share; 0 takes no new sessions").or("1"),
     key("max_connections", Kind::OneOf(&[OFF, whole(0, U32)]), "sessions at once; 0 is no limit")
         .later(&["0"]),
-    key("priority", whole(0, 255), "used only when all with a lower number are down").later(&["0"]),
-    key("zone", Kind::Text, "where it stands").advisory(&[]),
+    key(
+        "priority",
+        whole(0, 255),
+        "used only when all with a lower number are unavailable, or have weight 0",
+    )
+    .or("0"),
+    key("zone", TEXT_OR_OFF, "where it stands; within a priority, our own zone comes first")
+        .or("off"),
 ];
 
 const DISCOVERY: &[Key] = &[

@@ -24,6 +24,8 @@ pub struct Plan {
     pub zero_copy: ZeroCopy,
     /// What is logged, how and where.
     pub log: LogPlan,
+    /// Where this process stands; backends in the same zone are preferred. `None` prefers nobody.
+    pub zone: Option<String>,
     /// Socket options of both ends of a session.
     pub tcp: TcpPlan,
     /// Ceilings of the whole process.
@@ -201,6 +203,8 @@ pub struct PoolPlan {
     pub name: String,
     /// Who is next.
     pub algorithm: Algorithm,
+    /// Whether a client comes back.
+    pub affinity: Affinity,
     /// In the order of the file; never empty.
     pub backends: Vec<BackendPlan>,
     /// The defaults, under what the pool says; `connect` and `connect_total` matter here.
@@ -213,6 +217,25 @@ pub struct PoolPlan {
     pub fastopen: bool,
 }
 
+/// Whether a client comes back to the backend it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// No.
+    Off,
+    /// A client is known by its IP address.
+    SourceIp {
+        /// Forgotten after that long without a new session; `None` remembers as long as there is room.
+        ttl: Option<Duration>,
+    },
+}
+
+impl PoolPlan {
+    /// Whether the choice of a backend depends on who the client is.
+    pub fn asks_for_client(&self) -> bool {
+        self.affinity != Affinity::Off || matches!(self.algorithm, Algorithm::SourceHash { .. })
+    }
+}
+
 /// Who is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
@@ -220,6 +243,19 @@ pub enum Algorithm {
     RoundRobin,
     /// The one with the fewest open sessions per weight.
     LeastConnections,
+    /// The better of two drawn by weight: the one with fewer open sessions per weight.
+    P2c,
+    /// Drawn by weight.
+    Random,
+    /// By the client's address, the same on every node (Maglev).
+    SourceHash {
+        /// The most a backend may have, in percent of the mean per weight; `None` is no bound.
+        bounded_load: Option<u32>,
+    },
+    /// The better of two drawn by weight: the one with the lower latency times open sessions.
+    PeakEwma,
+    /// The first in the order of the file.
+    First,
 }
 
 /// What follows a failed attempt to connect.
@@ -244,6 +280,10 @@ pub struct BackendPlan {
     pub target: Target,
     /// Its share, 0 to 256; zero takes no new sessions.
     pub weight: u16,
+    /// Used only when every backend with a lower number is unavailable.
+    pub priority: u8,
+    /// Where it stands; `None` is nowhere in particular.
+    pub zone: Option<String>,
 }
 
 /// Where a backend answers.

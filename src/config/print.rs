@@ -66,6 +66,7 @@ fn document(plan: &Plan) -> Out {
                 ZeroCopy::Never => "never",
             }),
         ),
+        ("zone", text_or_off(plan.zone.as_ref())),
         ("log", log(&plan.log)),
         ("timeouts", Out::Map(vec![("drain", duration(plan.drain))])),
         ("tcp", tcp(&plan.tcp)),
@@ -150,6 +151,21 @@ fn pool(pool: &PoolPlan) -> Out {
     let algorithm = match pool.algorithm {
         Algorithm::RoundRobin => "round_robin",
         Algorithm::LeastConnections => "least_connections",
+        Algorithm::P2c => "p2c",
+        Algorithm::Random => "random",
+        Algorithm::SourceHash { .. } => "source_hash",
+        Algorithm::PeakEwma => "peak_ewma",
+        Algorithm::First => "first",
+    };
+    let bounded_load = match pool.algorithm {
+        Algorithm::SourceHash { bounded_load } => bounded_load,
+        _ => None,
+    };
+    let affinity = match pool.affinity {
+        Affinity::Off => vec![("affinity", word("off"))],
+        Affinity::SourceIp { ttl } => {
+            vec![("affinity", word("source_ip")), ("affinity_ttl", timeout(ttl))]
+        }
     };
     let retry = Out::Map(vec![
         ("attempts", Out::Whole(pool.retry.attempts.into())),
@@ -157,9 +173,13 @@ fn pool(pool: &PoolPlan) -> Out {
         ("backoff_multiplier", Out::Number(pool.retry.backoff_multiplier)),
         ("backoff_max", duration(pool.retry.backoff_max)),
     ]);
-    Out::Map(vec![
+    let mut entries = vec![
         ("name", Out::Text(pool.name.clone())),
         ("algorithm", word(algorithm)),
+        ("bounded_load", limit(bounded_load, "off")),
+    ];
+    entries.extend(affinity);
+    entries.extend([
         (
             "backends",
             list(&pool.backends, |backend| {
@@ -167,6 +187,8 @@ fn pool(pool: &PoolPlan) -> Out {
                     ("name", Out::Text(backend.name.clone())),
                     ("address", Out::Text(backend.target.to_string())),
                     ("weight", Out::Whole(backend.weight.into())),
+                    ("priority", Out::Whole(backend.priority.into())),
+                    ("zone", text_or_off(backend.zone.as_ref())),
                 ])
             }),
         ),
@@ -174,7 +196,8 @@ fn pool(pool: &PoolPlan) -> Out {
         ("retry", retry),
         ("source_addresses", list(&pool.source_addresses, |ip| Out::Text(ip.to_string()))),
         ("fastopen", Out::Bool(pool.fastopen)),
-    ])
+    ]);
+    Out::Map(entries)
 }
 
 fn timeouts(timeouts: &Timeouts) -> Out {
@@ -198,6 +221,10 @@ fn duration(duration: std::time::Duration) -> Out {
 
 fn timeout(timeout: Option<std::time::Duration>) -> Out {
     timeout.map_or(word("off"), duration)
+}
+
+fn text_or_off(text: Option<&String>) -> Out {
+    text.map_or(word("off"), |text| Out::Text(text.clone()))
 }
 
 fn limit(limit: Option<u32>, none: &str) -> Out {

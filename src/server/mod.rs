@@ -19,7 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use nix::sys::signal::Signal;
 
-use crate::config::{Access, LogOutput, Plan, Target, Workers};
+use crate::config::{Access, LogOutput, Plan, PoolPlan, Target, Workers};
 use crate::machine;
 use crate::net::{Address, Listener};
 use crate::observe::access_log::{self, Batch, Record};
@@ -103,8 +103,10 @@ pub fn run(plan: Plan, on_ready: impl FnOnce()) -> Result<(), Fatal> {
         Engine::Uring => {
             use crate::poller::uring::{Peers, Uring};
 
-            // Only access records ask who a client is.
-            let peers = if plan.log.access == Access::Off { Peers::Untold } else { Peers::Told };
+            // Access records ask who a client is, and so do some pools.
+            let is_asked =
+                plan.log.access != Access::Off || plan.pools.iter().any(PoolPlan::asks_for_client);
+            let peers = if is_asked { Peers::Told } else { Peers::Untold };
             let make = || Uring::open(settings(&capacity), peers);
             Fleet::start(&plan, &capacity, &resolved, bound.sockets, &cores, make)?
         }

@@ -15,6 +15,9 @@ impl Session {
         let policy = cx.limits.policy;
         if side == Side::Backend && self.answered.is_none() {
             self.answered = Some((cx.now - self.started).into());
+            if cx.limits.is_measured {
+                actions.push(Action::NoteAnswer { took: cx.now - self.active });
+            }
         }
         let flow = self.flow_from(side);
         if flow.state != State::Pulling {

@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
         max: Duration::from_secs(5),
     },
     policy: Policy::Auto,
+    is_measured: false,
 };
 
 /// A session, its clock, and what it wants done.
@@ -73,6 +74,7 @@ fn shown(action: &Action) -> String {
         Action::Close { side, manner } => format!("Close {side:?} {manner:?}"),
         Action::Release(parcel) => format!("Release {}", parcel.len()),
         Action::Look { side } => format!("Look {side:?}"),
+        Action::NoteAnswer { took } => format!("NoteAnswer {took:?}"),
         Action::Choose | Action::CancelDial | Action::Settle | Action::Retire => {
             format!("{action:?}")
         }
@@ -95,6 +97,24 @@ fn pushed(side: Side, len: u32, rest: u32) -> Event {
 fn looked(side: Side, unacknowledged: u32) -> Event {
     let unacknowledged = Some(unacknowledged);
     Event::Looked { side, condition: Condition { unacknowledged, ..Condition::default() } }
+}
+
+#[test]
+fn an_answer_is_timed_from_what_it_answers_and_only_where_somebody_asks() {
+    for is_measured in [true, false] {
+        let mut bench = Bench::relaying();
+        bench.limits.is_measured = is_measured;
+        bench.pass(Duration::from_secs(7));
+        bench.tell(pulled(Side::Client, 70, false));
+        bench.tell(pushed(Side::Backend, 70, 0));
+        bench.now = bench.now + Duration::from_millis(30);
+        let actions = bench.tell(pulled(Side::Backend, 5, false));
+        let noted = actions.contains(&"NoteAnswer 30ms".to_owned());
+        assert_eq!(noted, is_measured, "{actions:?}");
+        bench.tell(pushed(Side::Client, 5, 0));
+        let again = bench.tell(pulled(Side::Backend, 5, false));
+        assert_eq!(again, ["Push Client 5"], "one answer is enough");
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Limits {
     pub backoff: Backoff,
     /// Copy or splice.
     pub policy: Policy,
+    /// Whether the worker wants to know how long a backend takes to answer.
+    pub is_measured: bool,
 }
 
 /// How long a session may live.
@@ -181,6 +183,12 @@ pub enum Action {
         side: Side,
         /// By which lane, if possible.
         lane: Lane,
+    },
+    /// Note that the backend's first bytes came so long after the last bytes of the client, or after
+    /// its connection where it speaks first. Only where [`Limits::is_measured`].
+    NoteAnswer {
+        /// How long it took.
+        took: Duration,
     },
     /// Push to a side.
     Push {

@@ -134,6 +134,7 @@ impl<P: Poller> Worker<P> {
             chosen: None,
             counted: false,
             tried: Tried::default(),
+            dialed: 0,
         });
         self.drive(slot as u32, Some(Event::Accepted), None);
     }

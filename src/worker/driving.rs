@@ -56,9 +56,11 @@ impl<P: Poller> Worker<P> {
         Some(match (role, outcome) {
             (role::DIAL, Outcome::Connected { socket, first }) => {
                 self.sessions[token.slot() as usize].sockets.set(Side::Backend, socket);
+                self.measure_dial(token.slot(), None);
                 Event::Dialed { first }
             }
             (role::DIAL, Outcome::NotConnected { failure, first }) => {
+                self.measure_dial(token.slot(), failure);
                 self.uncount(token.slot());
                 Event::DialFailed { failure, first }
             }
@@ -172,6 +174,12 @@ impl<P: Poller> Worker<P> {
                 }
                 return None;
             }
+            Action::NoteAnswer { took } => {
+                if let Some((at, id)) = self.chosen(slot) {
+                    self.pools[at].observe(id, took, self.now);
+                }
+                return None;
+            }
             Action::Retire => return None,
         };
         let token = self.token(slot, role);
@@ -181,14 +189,15 @@ impl<P: Poller> Worker<P> {
 
     pub(super) fn choose(&mut self, slot: u32) -> Event {
         self.uncount(slot);
-        let dice = self.dice();
+        let (now, dice) = (self.now, self.dice());
         let seat = &mut self.sessions[slot as usize];
+        let ask = Ask { client: seat.origin.ip(), now, dice };
         let pool = &mut self.pools[self.plan.listeners[usize::from(seat.listener)].pool];
         let mut again = false;
-        let chosen = pool.choose(&seat.tried, dice).or_else(|| {
+        let chosen = pool.choose(&seat.tried, ask).or_else(|| {
             again = !seat.tried.is_empty();
             seat.tried = Tried::default();
-            pool.choose(&seat.tried, dice)
+            pool.choose(&seat.tried, ask)
         });
         let Some(id) = chosen else {
             seat.chosen = None;
@@ -204,6 +213,7 @@ impl<P: Poller> Worker<P> {
         let seat = &mut self.sessions[slot as usize];
         let at = self.plan.listeners[usize::from(seat.listener)].pool;
         let id = seat.chosen.expect("a session dials what was chosen");
+        seat.dial(self.now);
         let candidate = self.pools[at].candidate(id);
         if !seat.counted {
             seat.counted = true;
@@ -234,6 +244,26 @@ impl<P: Poller> Worker<P> {
             self.pause(failure);
         }
         self.event_of(token, outcome)
+    }
+
+    /// How long a dial took, for whoever asks. One that was given up took that long at least; a
+    /// refusal is quick, and must not make a backend look good: it counts as the longest wait.
+    fn measure_dial(&self, slot: u32, failure: Option<Failure>) {
+        let Some((at, id)) = self.chosen(slot) else { return };
+        if !self.pools[at].is_measured() || failure.is_some_and(Failure::is_local) {
+            return;
+        }
+        let took = match failure {
+            None => self.sessions[slot as usize].since_dial(self.now),
+            Some(_) => self.plan.pools[at].timeouts.connect,
+        };
+        self.pools[at].observe(id, took, self.now);
+    }
+
+    /// The pool of a session, and the backend chosen last.
+    fn chosen(&self, slot: u32) -> Option<(usize, BackendId)> {
+        let seat = &self.sessions[slot as usize];
+        Some((self.plan.listeners[usize::from(seat.listener)].pool, seat.chosen?))
     }
 
     pub(super) fn uncount(&mut self, slot: u32) {

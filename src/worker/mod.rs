@@ -26,11 +26,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use slab::Slab;
 
-use crate::config::{Plan, ZeroCopy};
+use crate::config::{Algorithm, Plan, ZeroCopy};
 use crate::net::{Address, Peer};
 use crate::observe::access_log::Record;
 use crate::poller::{Completion, ConnectOptions, Keepalive, Lifelines, Op, Outcome, Poller, Waker};
-use crate::pool::{Board, Pool, Tried};
+use crate::pool::{Ask, BackendId, Board, Pool, Tried};
 use crate::session::{Action, Backoff, Context, End, Event, Lifetime, Limits, Policy, Session};
 use crate::time::Moment;
 use crate::token::{GENERATION_MASK, Token};
@@ -179,8 +179,9 @@ impl<P: Poller> Worker<P> {
             taps.push(Tap { id: poller.listen(socket)?, listener, accepting: Accepting::Idle });
         }
         let pool = |(at, pool)| {
-            let (tallies, addresses) = (setup.board.pool(at), &setup.resolved[at]);
-            Pool::new(pool, tallies, addresses, setup.index, setup.crew.workers())
+            let (shared, addresses) = (setup.board.pool(at), &setup.resolved[at]);
+            let zone = plan.zone.as_deref();
+            Pool::new(pool, shared, addresses, zone, setup.index, setup.crew.workers())
         };
         Ok(Worker {
             pools: plan.pools.iter().enumerate().map(pool).collect(),
@@ -374,6 +375,7 @@ fn limits(plan: &Plan, listener: usize) -> Limits {
             ZeroCopy::Always => Policy::AlwaysPipe,
             ZeroCopy::Never => Policy::AlwaysBuffer,
         },
+        is_measured: pool.algorithm == Algorithm::PeakEwma,
     }
 }
 

@@ -1,10 +1,12 @@
 //! A session among the others of its worker.
 
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
 use crate::net::Peer;
 use crate::pool::{BackendId, Tried};
 use crate::session::Session;
+use crate::time::Moment;
 use crate::transfer::{Side, SocketId};
 
 /// A session and what the machine must not know.
@@ -19,9 +21,27 @@ pub(super) struct Seat {
     /// The chosen backend's tally counts us.
     pub(super) counted: bool,
     pub(super) tried: Tried,
+    /// When the last dial began, in units of 64 ns, the upper bits cut off: they come round after 274 s,
+    /// and no kernel tries to connect for that long.
+    pub(super) dialed: u32,
 }
 
 const _: () = assert!(size_of::<Seat>() <= 152, "every connection pays for one");
+
+impl Seat {
+    /// A dial begins.
+    pub(super) fn dial(&mut self, now: Moment) {
+        self.dialed = (now.nanos() >> DIALED_BITS) as u32;
+    }
+
+    /// How long ago the last one began.
+    pub(super) fn since_dial(&self, now: Moment) -> Duration {
+        let passed = ((now.nanos() >> DIALED_BITS) as u32).wrapping_sub(self.dialed);
+        Duration::from_nanos(u64::from(passed) << DIALED_BITS)
+    }
+}
+
+const DIALED_BITS: u32 = 6;
 
 /// Who connected, as [`Peer`] has it, without the flow label of IPv6 that a record has no use for.
 #[derive(Debug)]
@@ -30,6 +50,17 @@ pub(super) enum Origin {
     V6 { ip: Ipv6Addr, port: u16, scope: u32 },
     Unix,
     Untold,
+}
+
+impl Origin {
+    /// The address, where there is one.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Origin::V4(address) => Some((*address.ip()).into()),
+            Origin::V6 { ip, .. } => Some((*ip).into()),
+            Origin::Unix | Origin::Untold => None,
+        }
+    }
 }
 
 impl From<Peer> for Origin {
@@ -98,7 +129,9 @@ mod tests {
     fn an_origin_is_a_peer_again() {
         for address in ["192.0.2.1:80", "[2001:db8::1]:443", "[fe80::1%3]:9"] {
             let peer = Peer::Ip(address.parse().expect("an address"));
-            assert_eq!(Peer::from(Origin::from(peer)), peer);
+            let origin = Origin::from(peer);
+            assert_eq!(origin.ip(), Some(SocketAddr::ip(&address.parse().expect("an address"))));
+            assert_eq!(Peer::from(origin), peer);
         }
         assert_eq!(Peer::from(Origin::from(Peer::Unix)), Peer::Unix);
     }

@@ -155,7 +155,15 @@ fn plan(world: &Rc<RefCell<World>>, dice: &mut Dice) -> Plan {
     let (idle, half_close) = (world.kernel.limits.idle, world.kernel.limits.half_close);
     let (attempts, connect) = (dice.between(1, 4), dice.between(1, 5));
     let zero_copy = dice.pick(&["auto", "always", "never"]);
-    let algorithm = dice.pick(&["round_robin", "least_connections"]);
+    let algorithm = dice.pick(&[
+        "round_robin",
+        "least_connections",
+        "p2c",
+        "random",
+        "source_hash",
+        "peak_ewma",
+        "first",
+    ]);
     let accepts = dice.spread(1, 16);
     write!(
         text,

@@ -19,6 +19,8 @@ pub struct Setup {
     folder: Folder,
     listen: Place,
     backends: Vec<String>,
+    /// More keys of each backend.
+    backend_keys: Vec<String>,
     top: BTreeMap<String, String>,
     listener: BTreeMap<String, String>,
     pool: BTreeMap<String, String>,
@@ -66,6 +68,7 @@ impl Setup {
         Setup {
             listen,
             backends: backends.iter().map(|backend| backend.address()).collect(),
+            backend_keys: vec![String::new(); backends.len()],
             top: map(&[
                 ("workers", "1"),
                 ("admin", "{socket: off, http: off}"),
@@ -117,6 +120,12 @@ impl Setup {
         self
     }
 
+    /// More keys of one backend, as `weight: 3`.
+    pub fn backend(mut self, number: usize, keys: &str) -> Setup {
+        self.backend_keys[number] = format!(", {keys}");
+        self
+    }
+
     /// No access records, for measurements.
     pub fn unlogged(self) -> Setup {
         self.set("log", "{level: info, format: json, access: off, output: stderr}")
@@ -144,8 +153,8 @@ impl Setup {
             let _ = writeln!(text, "    {key}: {value}");
         }
         let _ = writeln!(text, "    backends:");
-        for (number, backend) in self.backends.iter().enumerate() {
-            let _ = writeln!(text, "      - {{name: b{number}, address: \"{backend}\"}}");
+        for (number, (backend, keys)) in self.backends.iter().zip(&self.backend_keys).enumerate() {
+            let _ = writeln!(text, "      - {{name: b{number}, address: \"{backend}\"{keys}}}");
         }
         text
     }

@@ -21,6 +21,7 @@ pub(super) fn build(root: &Record, findings: &mut Findings) -> Plan {
     let timeouts = builder.timeouts(root.map("timeouts"), None);
     let retry = builder.retry(root.map("retry"), None);
     let (listeners, pools) = builder.form(root, &timeouts, &retry);
+    builder.check_zone(root, &pools);
     Plan {
         workers: match root.filled("workers", Datum::limit) {
             None => Workers::Auto,
@@ -38,6 +39,7 @@ pub(super) fn build(root: &Record, findings: &mut Findings) -> Plan {
             "never" => ZeroCopy::Never,
             _ => ZeroCopy::Auto,
         },
+        zone: root.read("zone", Datum::text),
         log: log(inner(root, "log")),
         tcp: tcp(inner(root, "tcp")),
         limits: limits(inner(root, "limits")),
@@ -106,6 +108,7 @@ impl Builder<'_> {
         let pool = PoolPlan {
             name: "main".to_owned(),
             algorithm: root.read("algorithm", Datum::word).map_or(Algorithm::RoundRobin, algorithm),
+            affinity: Affinity::Off,
             backends: self.backends(root),
             timeouts: *timeouts,
             retry: *retry,
@@ -182,6 +185,29 @@ impl Builder<'_> {
             pool_items.iter().map(|record| backend_items(record)).collect();
         self.refuse_loops(&listeners, &pools, &targets);
         (listeners, pools)
+    }
+
+    /// A zone without a backend in it is likely to be misspelt.
+    fn check_zone(&mut self, root: &Record, pools: &[PoolPlan]) {
+        let Some((item, zone)) = root.get("zone").and_then(|item| Some((item, item.datum.text()?)))
+        else {
+            return;
+        };
+        let mut zones: Vec<&str> = pools
+            .iter()
+            .flat_map(|pool| &pool.backends)
+            .filter_map(|backend| backend.zone.as_deref())
+            .collect();
+        zones.sort_unstable();
+        zones.dedup();
+        if !zones.contains(&zone.as_str()) {
+            let advice = match zones.is_empty() {
+                true => "give backends a zone".to_owned(),
+                false => advice(&zone, "zones", zones.into_iter()),
+            };
+            let message = format!("no backend stands in {} ({advice})", quote(&zone));
+            self.findings.warn(item.place, &item.path, message);
+        }
     }
 
     /// The maps of a list that must not be empty.

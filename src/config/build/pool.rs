@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::datum::{Datum, Item, Record};
 use super::super::error::Place;
-use super::super::plan::{Algorithm, BackendPlan, PoolPlan, RetryPlan, Target, Timeouts};
+use super::super::plan::{Affinity, Algorithm, BackendPlan, PoolPlan, RetryPlan, Target, Timeouts};
 use super::super::units::quote;
 use super::Builder;
 use crate::net::Address;
@@ -27,7 +27,13 @@ impl Builder<'_> {
         };
         let pool = PoolPlan {
             name: name.unwrap_or_default().to_owned(),
-            algorithm: algorithm(record.filled("algorithm", Datum::word)),
+            algorithm: self.bounded(record, algorithm(record.filled("algorithm", Datum::word))),
+            affinity: match record.filled("affinity", Datum::word) {
+                "source_ip" => {
+                    Affinity::SourceIp { ttl: record.filled("affinity_ttl", Datum::timeout) }
+                }
+                _ => Affinity::Off,
+            },
             backends: self.backends(record),
             timeouts: self.timeouts(record.map("timeouts"), Some(*timeouts)),
             retry: self.retry(record.map("retry"), Some(*retry)),
@@ -37,6 +43,20 @@ impl Builder<'_> {
         self.check_health_check(record);
         self.refuse_foreign_sources(record, &pool);
         pool
+    }
+
+    /// The algorithm with its bound, which only one of them has.
+    fn bounded(&mut self, record: &Record, algorithm: Algorithm) -> Algorithm {
+        let Some(item) = record.get("bounded_load") else { return algorithm };
+        let bound = item.datum.limit().flatten();
+        if matches!(algorithm, Algorithm::SourceHash { .. }) {
+            return Algorithm::SourceHash { bounded_load: bound };
+        }
+        if bound.is_some() {
+            let message = "has no effect without `algorithm: source_hash`";
+            self.findings.warn(item.place, &item.path, message);
+        }
+        algorithm
     }
 
     pub(super) fn backends(&mut self, record: &Record) -> Vec<BackendPlan> {
@@ -49,15 +69,22 @@ impl Builder<'_> {
         let mut targets: HashMap<Target, Place> = HashMap::new();
         let mut backends = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let (named, target, weight) = match &item.datum {
-                Datum::Target(target) => (None, target.clone(), 1),
+            let (named, target, weight, priority, zone) = match &item.datum {
+                Datum::Target(target) => (None, target.clone(), 1, 0, None),
                 Datum::Map(fields) => {
                     let Some(Datum::Target(target)) = fields.get("address").map(|item| &item.datum)
                     else {
                         continue;
                     };
                     let weight = fields.filled("weight", Datum::whole);
-                    (fields.get("name"), target.clone(), u16::try_from(weight).unwrap_or(u16::MAX))
+                    let priority = fields.filled("priority", Datum::whole);
+                    (
+                        fields.get("name"),
+                        target.clone(),
+                        u16::try_from(weight).unwrap_or(u16::MAX),
+                        u8::try_from(priority).unwrap_or(u8::MAX),
+                        fields.read("zone", Datum::text),
+                    )
                 }
                 _ => continue,
             };
@@ -82,7 +109,7 @@ impl Builder<'_> {
                 );
                 self.findings.warn(item.place, &item.path, message);
             }
-            backends.push(BackendPlan { name, target, weight });
+            backends.push(BackendPlan { name, target, weight, priority, zone });
         }
         if !backends.is_empty()
             && backends.len() == items.len()
@@ -139,6 +166,11 @@ pub(super) fn backend_items(record: &Record) -> Vec<&Item> {
 pub(super) fn algorithm(word: &str) -> Algorithm {
     match word {
         "least_connections" => Algorithm::LeastConnections,
+        "p2c" => Algorithm::P2c,
+        "random" => Algorithm::Random,
+        "source_hash" => Algorithm::SourceHash { bounded_load: None },
+        "peak_ewma" => Algorithm::PeakEwma,
+        "first" => Algorithm::First,
         _ => Algorithm::RoundRobin,
     }
 }

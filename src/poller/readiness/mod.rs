@@ -21,6 +21,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -142,7 +143,7 @@ impl<Q: Queue> Readiness<Q> {
             starved: VecDeque::new(),
             starved_ever: 0,
             generation: 0,
-            origin: Instant::now(),
+            origin: *ORIGIN.get_or_init(Instant::now),
             now: Moment::ZERO,
             ephemeral: ephemeral_ports(),
         }
@@ -419,6 +420,9 @@ fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
         })
         .unwrap_or(1024..=u16::MAX)
 }
+
+/// Where the clock of every poller of this process begins, so that workers may compare moments.
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
 
 /// The most bytes of one splice.
 #[cfg(target_os = "linux")]

@@ -1,13 +1,15 @@
 //! Fewest live connections per weight.
 
-use crate::pool::Candidate;
+use super::{Load, PowerOfTwo};
 
-/// Least connections over the shared tallies: exact up to 32 backends, the better of two
+/// Least connections over the shared tallies: exact up to [`EXACT_MAX`] backends, the better of two
 /// random ones above, where a full scan would cost more than it gains.
 #[derive(Debug)]
 pub struct LeastConnections {
+    count: usize,
     /// Where the scan starts, so that ties are broken by turns.
     cursor: usize,
+    of_two: PowerOfTwo,
 }
 
 /// The largest pool that is scanned whole.
@@ -15,95 +17,93 @@ pub const EXACT_MAX: usize = 32;
 
 impl LeastConnections {
     /// One that starts its scans at the backend with the worker's number.
-    pub fn new(worker: usize) -> LeastConnections {
-        LeastConnections { cursor: worker }
+    pub fn new(weights: impl Iterator<Item = u16> + Clone, worker: usize) -> LeastConnections {
+        let count = weights.clone().count();
+        LeastConnections { count, cursor: worker, of_two: PowerOfTwo::new(weights) }
     }
 
     /// The least loaded of those that may be chosen; `dice` is 32 random bits.
     pub fn next(
         &mut self,
-        candidates: &[Candidate],
         may: impl Fn(usize) -> bool,
+        load: impl Fn(usize) -> Load,
         dice: u32,
     ) -> Option<usize> {
-        let count = candidates.len();
-        self.cursor = (self.cursor + 1) % count.max(1);
-        if count > EXACT_MAX {
-            let (one, other) = ((dice & 0xffff) as usize % count, (dice >> 16) as usize % count);
-            let other = if one == other { (one + 1) % count } else { other };
-            let drawn = least(candidates, [one, other].into_iter().filter(|&at| may(at)));
-            if drawn.is_some() {
-                return drawn;
-            }
+        if self.count > EXACT_MAX {
+            return self.of_two.next(may, load, dice);
         }
-        let from_cursor = (0..count).map(|step| (self.cursor + step) % count);
-        least(candidates, from_cursor.filter(|&at| may(at)))
+        self.cursor = (self.cursor + 1) % self.count.max(1);
+        let from_cursor = (0..self.count).map(|step| (self.cursor + step) % self.count);
+        from_cursor
+            .filter(|&at| may(at))
+            .map(|at| (at, load(at)))
+            .reduce(|best, next| if next.1.would_be_below(best.1) { next } else { best })
+            .map(|(at, _)| at)
     }
-}
-
-/// The first of those with the fewest connections per weight, were it to get one more.
-fn least(candidates: &[Candidate], among: impl Iterator<Item = usize>) -> Option<usize> {
-    among
-        .map(|at| {
-            let candidate = &candidates[at];
-            (at, u64::from(candidate.tally.live()) + 1, u64::from(candidate.weight))
-        })
-        .reduce(|best, next| {
-            // next.load / next.weight < best.load / best.weight, without dividing.
-            if next.1 * best.2 < best.1 * next.2 { next } else { best }
-        })
-        .map(|(at, _, _)| at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::Tally;
-    use std::sync::Arc;
 
-    fn candidates(weights: &[u16]) -> Vec<Candidate> {
-        let candidate =
-            |&weight| Candidate { address: None, weight, tally: Arc::new(Tally::default()) };
-        weights.iter().map(candidate).collect()
+    struct Lab {
+        least: LeastConnections,
+        weights: Vec<u16>,
+        live: Vec<u32>,
+    }
+
+    impl Lab {
+        fn new(weights: &[u16]) -> Lab {
+            Lab {
+                least: LeastConnections::new(weights.iter().copied(), 0),
+                weights: weights.to_vec(),
+                live: vec![0; weights.len()],
+            }
+        }
+
+        fn next(&mut self, may: impl Fn(usize) -> bool, dice: u32) -> Option<usize> {
+            let load = |at: usize| Load { live: self.live[at], weight: self.weights[at] };
+            self.least.next(may, load, dice)
+        }
+
+        fn enter(&mut self, times: usize) {
+            for _ in 0..times {
+                let at = self.next(|_| true, 0).expect("somebody may");
+                self.live[at] += 1;
+            }
+        }
     }
 
     #[test]
     fn a_burst_fills_the_emptiest_first() {
-        let pool = candidates(&[1, 1, 1]);
-        for _ in 0..100 {
-            pool[0].tally.enter();
-        }
-        let mut least = LeastConnections::new(0);
-        for _ in 0..200 {
-            let at = least.next(&pool, |_| true, 0).expect("somebody may");
-            pool[at].tally.enter();
-        }
-        assert_eq!(pool.iter().map(|one| one.tally.live()).collect::<Vec<_>>(), [100, 100, 100]);
+        let mut lab = Lab::new(&[1, 1, 1]);
+        lab.live[0] = 100;
+        lab.enter(200);
+        assert_eq!(lab.live, [100, 100, 100]);
     }
 
     #[test]
     fn load_is_per_weight_and_ties_take_turns() {
-        let pool = candidates(&[3, 1]);
-        let mut least = LeastConnections::new(0);
-        for _ in 0..400 {
-            let at = least.next(&pool, |_| true, 0).expect("somebody may");
-            pool[at].tally.enter();
-        }
-        assert_eq!((pool[0].tally.live(), pool[1].tally.live()), (300, 100));
+        let mut lab = Lab::new(&[3, 1]);
+        lab.enter(400);
+        assert_eq!(lab.live, [300, 100]);
 
-        let even = candidates(&[1, 1, 1]);
-        let picks: Vec<_> = (0..3).filter_map(|_| least.next(&even, |_| true, 0)).collect();
+        let mut even = Lab::new(&[1, 1, 1]);
+        let picks: Vec<_> = (0..3).filter_map(|_| even.next(|_| true, 0)).collect();
         assert_eq!(picks.len(), 3);
         assert!((0..3).all(|at| picks.contains(&at)), "{picks:?}");
     }
 
     #[test]
     fn a_large_pool_takes_the_better_of_two_and_never_one_that_may_not() {
-        let pool = candidates(&[1; 100]);
-        let mut least = LeastConnections::new(0);
-        pool[7].tally.enter();
-        assert_eq!(least.next(&pool, |_| true, 9 << 16 | 7), Some(9));
-        let only = least.next(&pool, |at| at == 50, 9 << 16 | 7);
-        assert_eq!(only, Some(50));
+        let mut lab = Lab::new(&[1; 100]);
+        let first = lab.next(|_| true, 9).expect("somebody may");
+        lab.live[first] = 1;
+        let second = lab.next(|_| true, 9).expect("somebody may");
+        assert_ne!(second, first, "the other one of the two is emptier now");
+        lab.live[second] = 2;
+        assert_eq!(lab.next(|_| true, 9), Some(first));
+        assert_eq!(lab.next(|at| at == 50, 9), Some(50));
+        assert_eq!(lab.next(|_| false, 9), None);
     }
 }
