@@ -35,7 +35,8 @@ fn an_idle_connection_costs_no_more_than_300_bytes_and_no_pipe() {
         let at_rest = |when: &str| {
             let taken = ["Rss", "Pss"].map(|key| vitals::memory_kib(proxy.pid(), key) << 10);
             println!("zero_copy {lane}: {taken:?} bytes {when} (Rss, Pss)");
-            assert!(taken[0] <= BYTES_AT_REST, "zero_copy {lane}: {taken:?} bytes {when}");
+            // Rss also counts whole the pages of libraries that other processes share.
+            assert!(taken[1] <= BYTES_AT_REST, "zero_copy {lane}: {taken:?} bytes {when}");
         };
         at_rest("at the start");
         let connect = |bytes: &[u8]| {
