@@ -49,7 +49,7 @@ pub use words::{Action, Backoff, Context, Event, Lifetime, Limits};
 /// The state of one connection pair; the sockets are the worker's.
 ///
 /// There are as many of these as connections, most of them silent, so what matters only for a while
-/// is in the [`Phase`] of that while, and what need not be exact is small.
+/// is in the `Phase` of that while, and what need not be exact is small.
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,

@@ -3,7 +3,7 @@
 //!
 //! The kernel spreads connections over the workers' listening sockets by a hash of their addresses,
 //! whatever the load. With few clients, or long-lived connections, one worker can have most of the work; so
-//! whoever accepts a connection and is fuller than another by more than [`slack`] hands it over.
+//! whoever accepts a connection and is fuller than another by more than `slack` hands it over.
 
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;

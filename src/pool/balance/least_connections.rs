@@ -2,7 +2,7 @@
 
 use super::{Load, PowerOfTwo};
 
-/// Least connections over the shared tallies: exact up to [`EXACT_MAX`] backends, the better of two
+/// Least connections over the shared tallies: exact up to `EXACT_MAX` backends, the better of two
 /// random ones above, where a full scan would cost more than it gains.
 #[derive(Debug)]
 pub struct LeastConnections {
