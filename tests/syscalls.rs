@@ -15,8 +15,11 @@ use support::servers::Nginx;
 use support::strace::{Strace, summary};
 use support::{tools, vitals};
 
-/// Of a whole proxied connection: accept, connect, request, answer, both ends.
-const CALLS_PER_CONNECTION: f64 = 14.0;
+/// Of a whole proxied connection: accept, connect, request, answer, both ends. Thirteen, and a share
+/// of the waits.
+const CALLS_PER_CONNECTION: f64 = 13.5;
+/// The same on io_uring, where accepts, watches and closes are no calls: nine.
+const CALLS_PER_CONNECTION_ON_A_RING: f64 = 10.0;
 
 /// The worker's thread, or all threads where it has no name of its own.
 fn worker(proxy: &Proxy) -> (u32, &'static [&'static str]) {
@@ -55,7 +58,9 @@ fn a_short_connection_costs_few_system_calls() {
         println!("{:8.3} {name}", *calls as f64 / connections as f64);
     }
     assert!(connections > 200, "too few connections to judge: {connections}");
-    assert!(each <= CALLS_PER_CONNECTION, "{each:.2} system calls per connection: {rows:?}");
+    let on_a_ring = rows.iter().any(|(name, _)| name == "io_uring_enter");
+    let most = if on_a_ring { CALLS_PER_CONNECTION_ON_A_RING } else { CALLS_PER_CONNECTION };
+    assert!(each <= most, "{each:.2} system calls per connection: {rows:?}");
 }
 
 #[test]
